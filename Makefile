@@ -1,0 +1,83 @@
+# The commands of the project; `make` alone lists them. ARGS goes to the tool that a command runs.
+ARGS :=
+VENV := .venv
+EXTRAS := samples,dvc,viz,dev
+# Unpinned, torch resolves to a newer build of several gigabytes; torchvision has to match it.
+TORCH := torch==2.14.1 torchvision==0.29.1
+CACHES := .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .viz
+
+IS_SUPPORTED := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,\
+	$(shell $(name) $(IS_SUPPORTED) 2>/dev/null && command -v $(name))))
+PIP_INSTALL := -m pip install -qq --no-input --disable-pip-version-check
+
+# Exists only after a set-up that ran to its end.
+INSTALLED := $(VENV)/.installed
+IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+# Real images for the tests that use them; without the folder they are skipped.
+DAF_TEST_DATASETS ?= $(realpath ../shared/datasets)
+
+# No tool reports usage to its makers.
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help setup run test check ui viz lock clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@echo 'Arguments for the tool: make run ARGS="--params seed=1"'
+
+setup: $(INSTALLED) ## Create the environment (the commands below do it by themselves)
+
+run: $(INSTALLED) ## Run the experiment: kedro run
+	@$(IN_VENV) kedro run $(ARGS)
+
+test: check ## Run the checks, then the tests
+	@$(IN_VENV) DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" pytest $(ARGS)
+
+check: $(INSTALLED) ## Lint, formatting, types and import contracts
+	$(IN_VENV) ruff check
+	$(IN_VENV) ruff format --check
+	$(IN_VENV) mypy
+	$(IN_VENV) lint-imports
+
+ui: $(INSTALLED) ## Browse the experiments of the local store with MLflow
+	@$(IN_VENV) mlflow ui --backend-store-uri sqlite:///mlflow.db $(ARGS)
+
+viz: $(INSTALLED) ## Draw the pipelines into build/, a web page
+	@$(IN_VENV) kedro viz build $(ARGS)
+
+lock: ## Write constraints.txt anew, from the newest releases that pyproject.toml allows
+	$(require_python)
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	"$(PYTHON)" -m venv "$$folder/venv"; \
+	"$$folder/venv/bin/python" $(PIP_INSTALL) $(TORCH) -e ".[$(EXTRAS)]"; \
+	echo '# Tested together on Python 3.11. Written by `make lock`.' > "$$folder/pins"; \
+	"$$folder/venv/bin/python" -m pip freeze --all --exclude pip --exclude wheel \
+		--exclude-editable >> "$$folder/pins"; \
+	if grep -vE '^(#.*|[A-Za-z0-9._-]+==[A-Za-z0-9.]+)$$' "$$folder/pins"; then \
+		echo 'constraints.txt is unchanged: no registry has the versions above.' >&2; exit 1; \
+	fi; \
+	cp "$$folder/pins" constraints.txt
+
+clean: ## Remove the environment, caches and built files; data and experiments stay
+	rm -rf $(VENV) $(CACHES) build dist src/*.egg-info
+
+define require_python
+@"$(PYTHON)" $(IS_SUPPORTED) 2>/dev/null || { \
+	echo "Python 3.11 is needed, but $(or $(PYTHON),python3) is" \
+		"$$($(or $(PYTHON),python3) --version 2>/dev/null || echo not there)." \
+		"Install it, or name it: make COMMAND PYTHON=/path/to/python3.11" >&2; exit 1; }
+endef
+
+# Where the stamp is missing, an interrupted set-up may have left half a package: start again.
+$(INSTALLED): pyproject.toml constraints.txt Makefile
+	$(require_python)
+	@test -e $@ || rm -rf $(VENV)
+	@rm -f $@
+	@echo 'Installing the pinned packages into $(VENV): several minutes the first time ...'
+	@test -d $(VENV) || "$(PYTHON)" -m venv $(VENV)
+	@$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@

@@ -1,0 +1,257 @@
+"""Compare training recipes without touching real defects; report the test split beside it.
+
+A recipe is chosen by how well it tells held-out normals from synthetic outliers, those of
+strategies that it was *not* trained on above all. The test columns are written for the record;
+nothing is selected on them.
+
+    python benchmarks/recipe.py --recipes base joint --seeds 0 --out recipes.csv
+
+The dataset is the one of conf/base. One process a recipe and seed is the fairest: see
+``make recipe``.
+"""
+
+import argparse
+import itertools
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from torch import Tensor
+
+from daf_pipelines.metrics import image_auroc, pixel_ap
+from daf_pipelines.parameters import (
+    DatasetParams,
+    DecoderTrainingParams,
+    ModelParams,
+    ScoringParams,
+    SynthesisParams,
+    TeacherStudentTrainingParams,
+)
+from daf_pipelines.scoring.detector import Detector, image_scores
+from daf_pipelines.sources import image_set
+from daf_pipelines.sources.image_set import ImageSet
+from daf_pipelines.sources.manifest import build_manifest
+from daf_pipelines.sources.registry import unpack
+from daf_pipelines.synthesis import STRATEGIES
+from daf_pipelines.synthesis.textures import load_textures
+from daf_pipelines.synthesis.validation import synthesise_set
+from daf_pipelines.training import TrainingData, initialise, train_decoder, train_student
+
+BASE = Path(__file__).parents[1] / "conf/base/parameters.yml"
+# Scorings compared on every trained model: segmentation weight x pixels that an image score
+# averages, at 256 px (the paper: 3 and 50).
+WEIGHTS = (0.0, 3.0, 10.0, 30.0)
+TOP_PIXELS = (50, 500, 2000, 8000)
+
+BATCH = 32
+
+Overrides = dict[str, dict[str, Any]]
+
+# Where the search began: staged, as first measured. Each recipe differs from it in what its name
+# says, and costs about as much; the chosen one, conf/base, is longer.
+START: Overrides = {
+    "teacher_student_training": {"length": 400, "learning_rate": 1e-3},
+    "decoder_training": {"length": 200, "learning_rate": 1e-3, "train_student": False},
+}
+JOINT: Overrides = {
+    "teacher_student_training": {"length": 0},
+    "decoder_training": {"length": 450, "train_student": True},
+}
+
+
+def _rate(value: float) -> Overrides:
+    phases = ("teacher_student_training", "decoder_training")
+    return {phase: {"learning_rate": value} for phase in phases}
+
+
+def merge(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries, the later ones taking precedence."""
+    for change in changes:
+        base = base | {
+            k: merge(base.get(k, {}), v) if isinstance(v, dict) else v for k, v in change.items()
+        }
+    return base
+
+
+RECIPES: dict[str, Overrides] = {
+    "conf/base": {},
+    "staged": START,
+    "staged, teacher sees normal": merge(START, {"decoder_training": {"teacher_sees": "normal"}}),
+    "staged, rate 2e-3": merge(START, _rate(2e-3)),
+    "staged, cutpaste": merge(START, {"synthesis": {"strategy": "cutpaste"}}),
+    "staged, simple_texture": merge(START, {"synthesis": {"strategy": "simple_texture"}}),
+    "staged, student lite0": merge(
+        START, {"model": {"student": {"backbone": "tf_efficientnet_lite0"}}}
+    ),
+    "staged, no auxiliary heads": merge(START, {"model": {"auxiliary_heads": False}}),
+    "staged, ssim": merge(
+        START, {"model": {"discrepancy": {"structure": "ssim", "normalise": "none"}}}
+    ),
+    "joint": merge(START, JOINT),
+    "joint, teacher sees normal": merge(
+        START, JOINT, {"decoder_training": {"teacher_sees": "normal"}}
+    ),
+    "joint, rate 2e-3": merge(START, JOINT, _rate(2e-3)),
+    "joint, rate 2e-3, coloured outliers": merge(
+        START, JOINT, _rate(2e-3), {"synthesis": {"match_grey": False}}
+    ),
+    "250 staged, 300 joint, rate 2e-3": merge(
+        START,
+        JOINT,
+        _rate(2e-3),
+        {"teacher_student_training": {"length": 250}, "decoder_training": {"length": 300}},
+    ),
+}
+
+
+def parameters(recipe: str) -> dict[str, Any]:
+    """conf/base with a recipe's overrides."""
+    return merge(yaml.safe_load(BASE.read_text()), RECIPES[recipe])
+
+
+def run(name: str, seed: int, dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    """Train one recipe and measure it."""
+    raw = parameters(name)
+    raw["dataset"] |= dataset
+    data_params = DatasetParams(**raw["dataset"])
+    unpack(data_params)
+    manifest = build_manifest(data_params, seed)
+    train, held_out, test = (
+        image_set.prepare(manifest, data_params, seed, s) for s in ("train", "calibration", "test")
+    )
+    synthesis = SynthesisParams(**raw["synthesis"])
+    detector, row = train_detector(raw, train, synthesis, seed)
+    bank = texture_bank(synthesis, data_params)
+    row = {"recipe": name, "seed": seed, **row}
+    return [row | scores for scores in measure(detector, held_out, test, bank)]
+
+
+def texture_bank(synthesis: SynthesisParams, params: DatasetParams) -> np.ndarray:
+    bank = load_textures(synthesis.texture_root, params.image_size)
+    return np.empty((0, 3, 1, 1), np.uint8) if bank is None else bank
+
+
+def train_detector(
+    raw: dict[str, Any], train: ImageSet, synthesis: SynthesisParams, seed: int
+) -> tuple[Detector, dict[str, float]]:
+    """Both phases; wall-clock and processor seconds of the training alone."""
+    bank = texture_bank(synthesis, DatasetParams(**raw["dataset"]))
+    with tempfile.TemporaryDirectory() as folder:
+        data = TrainingData.of(train, bank, synthesis, seed, {}, Path(folder))
+        model = initialise(ModelParams(**raw["model"]), data.images, seed)
+        wall, processor = time.perf_counter(), time.process_time()
+        first = TeacherStudentTrainingParams(**raw["teacher_student_training"])
+        if first.length:
+            train_student(model, data, first)
+        train_decoder(model, data, DecoderTrainingParams(**raw["decoder_training"]))
+    cost = {
+        "train_seconds": time.perf_counter() - wall,
+        "processor_seconds": time.process_time() - processor,
+        "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    return Detector(model, ScoringParams(), raw["dataset"]["image_size"]), cost
+
+
+def measure(
+    detector: Detector, held_out: ImageSet, test: ImageSet, bank: np.ndarray
+) -> list[dict[str, float]]:
+    """Image AUROC and pixel AP on synthetic outliers by strategy, the real test split beside."""
+    outliers = {
+        strategy: synthesise_set(
+            held_out, bank, SynthesisParams(strategy=strategy, validation_repeats=4), seed=0
+        )
+        for strategy in STRATEGIES
+    }
+    normal, real = outputs(detector, held_out), outputs(detector, test)
+    synthetic = {strategy: outputs(detector, images) for strategy, images in outliers.items()}
+    rows = []
+    for weight, top in itertools.product(WEIGHTS, TOP_PIXELS):
+        detector.scoring = ScoringParams(segmentation_weight=weight, top_pixels=top)
+        quiet, _ = score(detector, normal)
+        row = {"segmentation_weight": weight, "top_pixels": top}
+        for strategy, images in outliers.items():
+            loud, maps = score(detector, synthetic[strategy])
+            labels = np.repeat([0, 1], [len(quiet), len(loud)])
+            row[f"{strategy} auroc"] = image_auroc(np.concatenate([quiet, loud]), labels)
+            row[f"{strategy} pixel ap"] = pixel_ap(maps, images.masks)
+        scores, maps = score(detector, real)
+        row["test auroc"] = image_auroc(scores, test.table["label"].to_numpy(int))
+        if test.masks is not None:
+            row["test pixel ap"] = pixel_ap(maps, test.masks)
+        rows.append(row)
+    return rows
+
+
+@torch.inference_mode()
+def outputs(detector: Detector, images: ImageSet) -> tuple[Tensor, Tensor]:
+    """Discrepancy and probability of every image."""
+    parts = []
+    for start in range(0, len(images), BATCH):
+        batch = torch.from_numpy(np.array(images.images[start : start + BATCH]))
+        parts.append(detector.model(batch.permute(0, 3, 1, 2) / 255))
+    discrepancies, probabilities = zip(*parts, strict=True)
+    return torch.cat(discrepancies), torch.cat(probabilities)
+
+
+def score(detector: Detector, model_outputs: tuple[Tensor, Tensor]) -> tuple[np.ndarray, ...]:
+    """Image scores and maps under the detector's scoring."""
+    maps = detector.combine(*model_outputs)
+    return image_scores(maps, detector.scoring).numpy(), maps[:, 0].numpy()
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A Markdown table; pandas' own needs one more package."""
+    lines = [list(table.columns), ["---"] * table.shape[1]]
+    lines += [
+        [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row] for row in table.to_numpy()
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """For each recipe the scoring that does best on held-out normals and synthetic outliers.
+
+    Best is the mean of image AUROC and pixel AP over the strategies, over the seeds.
+    """
+    rows = rows.assign(
+        auroc=rows[[f"{s} auroc" for s in STRATEGIES]].mean(axis=1),
+        pixel_ap=rows[[f"{s} pixel ap" for s in STRATEGIES]].mean(axis=1),
+    )
+    rows["criterion"] = (rows["auroc"] + rows["pixel_ap"]) / 2
+    settings = ["recipe", "segmentation_weight", "top_pixels"]
+    numbers = ["criterion", "auroc", "pixel_ap", "processor_seconds", "peak_rss_mib"]
+    numbers += [c for c in ("test auroc", "test pixel ap") if c in rows]
+    means = rows.groupby(settings, as_index=False)[numbers].mean()
+    best = means.loc[means.groupby("recipe")["criterion"].idxmax()]
+    return best.sort_values("criterion", ascending=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path, default=Path("recipes.csv"))
+    parser.add_argument("--dataset", nargs="*", default=[], help="key=value of section dataset")
+    parser.add_argument("--summary", action="store_true", help="of --out, as Markdown; no run")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    if args.summary:
+        print(to_markdown(summarise(pd.read_csv(args.out))))
+        return
+    torch.set_num_threads(args.threads)
+    dataset = dict(item.split("=", 1) for item in args.dataset)
+    for name in args.recipes:
+        for seed in args.seeds:
+            rows = pd.DataFrame(run(name, seed, dataset))
+            rows.to_csv(args.out, mode="a", header=not args.out.exists(), index=False)
+            print(rows.to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

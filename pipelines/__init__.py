@@ -1,0 +1,1 @@
+"""The DAG: one Kedro pipeline a folder."""

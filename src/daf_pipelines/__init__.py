@@ -1,0 +1,3 @@
+"""Visual defect detectors trained from normal images only: the Discrepancy Aware Framework."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,66 @@
+"""``kedro run`` for this project: a user's mistake ends in one message, without a traceback."""
+
+import copy
+import functools
+import logging
+from typing import Any
+
+import click
+from kedro.config import MissingConfigException
+from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.project import pipelines
+from kedro.io.core import DatasetError
+
+from daf_pipelines.errors import DAFError
+from daf_pipelines.sources.base import require_known
+
+# They tell of an error beside the message or the traceback that the command ends with.
+LOUD_LOGGERS = ("kedro.pipeline.node", "kedro.runner.sequential_runner")
+
+
+class _Mistake(click.ClickException):
+    """Shown as ``Error: ...``, exit status 1."""
+
+
+def _explain(error: Exception) -> str | None:
+    """What a user's mistake is; ``None`` for any other error."""
+    cause: BaseException | None = error
+    while cause is not None:  # Kedro wraps what datasets raise.
+        if isinstance(cause, DAFError | MissingConfigException):
+            return str(cause)
+        if isinstance(cause, FileNotFoundError) and isinstance(error, DatasetError):
+            return f"{cause.filename} not found. Run the pipelines before this one: kedro run."
+        cause = cause.__cause__
+    return None
+
+
+def _without_traceback(callback: Any) -> Any:
+    @functools.wraps(callback)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        for name in LOUD_LOGGERS:
+            logging.getLogger(name).addFilter(_is_calm)
+        try:
+            for name in kwargs["pipelines"] or filter(None, [kwargs["pipeline"]]):
+                require_known("--pipelines", name, pipelines)
+            return callback(*args, **kwargs)
+        except Exception as error:
+            message = _explain(error)
+            if message is None:
+                raise
+            raise _Mistake(message) from error
+
+    return run
+
+
+def _is_calm(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.WARNING
+
+
+@click.group(name="daf_pipelines")
+def cli() -> None:
+    """Commands of this project."""
+
+
+run = copy.copy(kedro_run)
+run.callback = _without_traceback(kedro_run.callback)
+cli.add_command(run)

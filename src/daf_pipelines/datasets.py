@@ -1,0 +1,119 @@
+"""Kedro datasets of the library's own artifacts: each a folder or a file, written atomically."""
+
+import os
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kedro.io import AbstractDataset
+from numpy.typing import NDArray
+
+from daf_pipelines.errors import DataError
+from daf_pipelines.models.trained import TrainedModel
+from daf_pipelines.scoring.detector import Detector
+from daf_pipelines.sources import image_set
+from daf_pipelines.sources.image_set import ImageSet
+
+
+class _PathDataset(AbstractDataset[Any, Any]):
+    """A dataset at one path.
+
+    Args:
+        filepath: file or folder.
+        metadata: anything; the tracking hooks read ``mlflow`` from it.
+    """
+
+    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self.path = Path(filepath)
+        self.metadata = metadata
+
+    @abstractmethod
+    def load(self) -> Any:
+        """Read the artifact."""
+
+    @abstractmethod
+    def save(self, data: Any) -> None:
+        """Replace the artifact in one step."""
+
+    def _exists(self) -> bool:
+        return self.path.exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self.path)}
+
+
+class ImageSetDataset(_PathDataset):
+    """Prepared images of one split, memory-mapped on loading."""
+
+    def load(self) -> ImageSet:
+        """Read the set."""
+        return image_set.load(self.path)
+
+    def save(self, data: ImageSet) -> None:
+        """Write the set."""
+        image_set.save(data, self.path)
+
+
+class TrainedModelDataset(_PathDataset):
+    """Networks between the training phases."""
+
+    def load(self) -> TrainedModel:
+        """Read the networks."""
+        return TrainedModel.load(self.path)
+
+    def save(self, data: TrainedModel) -> None:
+        """Write the networks."""
+        data.save(self.path)
+
+
+class DetectorDataset(_PathDataset):
+    """A detector with its scoring and threshold."""
+
+    def load(self) -> Detector:
+        """Read the detector."""
+        return Detector.load(self.path)
+
+    def save(self, data: Detector) -> None:
+        """Write the detector."""
+        data.save(self.path)
+
+
+class ArrayDataset(_PathDataset):
+    """A numpy array (``.npy``), memory-mapped on loading."""
+
+    def load(self) -> NDArray[Any]:
+        """Read the array.
+
+        Raises:
+            DataError: the file is missing.
+        """
+        if not self.path.is_file():
+            raise DataError(f"{self.path} not found. Run the pipelines before this one: kedro run.")
+        array: NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return array
+
+    def save(self, data: NDArray[Any]) -> None:
+        """Write the array."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.save(file, data, allow_pickle=False)
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class FolderDataset(_PathDataset):
+    """A folder that a node works in by itself: checkpoints, heatmaps."""
+
+    def load(self) -> Path:
+        """The folder, made where it is missing."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self.path
+
+    def save(self, data: Path) -> None:
+        """Nothing to write: the node has done so."""
+        if Path(data) != self.path:
+            raise ValueError(f"expected the folder {self.path}; got {data}")

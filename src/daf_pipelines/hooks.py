@@ -1,0 +1,100 @@
+"""Kedro hooks: parameters are checked before the first node, results are shown after the last."""
+
+from typing import Any
+
+import click
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+
+from daf_pipelines.run_parameters import RunParameters
+from daf_pipelines.tracking.hooks import dataset_path
+
+
+class ParameterHooks:
+    """Refuse what cannot work before any time is spent on it."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Refuse unknown parameters and wrong values, in every section."""
+        self._params = RunParameters.of(context.config_loader["parameters"])
+
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Refuse unknown names, missing weights and devices before the first node of training."""
+        if "student" not in pipeline.all_outputs():
+            return
+        from daf_pipelines.training.experiment import check_names
+        from daf_pipelines.training.loop import choose_device
+
+        params = self._params
+        check_names(params.dataset, params.synthesis, params.model)
+        for phase in (params.teacher_student_training, params.decoder_training):
+            choose_device(phase.device)
+
+    @hook_impl
+    def before_node_run(self, inputs: dict[str, Any]) -> None:
+        """Refuse to evaluate a model of other parameters as one of those asked for.
+
+        The nodes of the evaluation do not take the parameters of training.
+        """
+        if "trained_model" not in inputs:
+            return
+        from daf_pipelines.models.trained import check_identity
+        from daf_pipelines.sources.image_set import check_dataset
+        from daf_pipelines.training.experiment import decoder_identity, student_identity
+
+        params, images = self._params, inputs["calibration_images"]
+        check_dataset(images, params.dataset, params.seed)
+        student = student_identity(
+            images, params.synthesis, params.model, params.teacher_student_training
+        )
+        wanted = decoder_identity(student, params.decoder_training)
+        check_identity(
+            inputs["trained_model"].identity, wanted, "The trained model", "Run kedro run"
+        )
+        wanted = images.dataset | {"synthesis": student["synthesis"]}
+        check_identity(
+            inputs["synthetic_validation"].dataset,
+            wanted,
+            "The synthetic validation set",
+            "Run kedro run --pipelines outlier_synthesis",
+        )
+
+
+class ReportHooks:
+    """Show what a run has led to."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember the project's configuration."""
+        self._context = context
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Print the results of an evaluation, or of an inference."""
+        if "metrics" in pipeline.all_outputs():
+            self._show_results(catalog)
+        if "predictions" in pipeline.all_outputs():
+            click.echo(_predictions(catalog))
+
+    def _show_results(self, catalog: DataCatalog) -> None:
+        from daf_pipelines.reporting.table import results_table
+        from daf_pipelines.tracking.run import tracking_uri
+
+        uri = tracking_uri(self._context.config_loader["tracking"]["tracking"])
+        metrics = catalog["metrics"].load()
+        threshold = metrics.pop("threshold")
+        pictures = dataset_path(catalog["metrics"]).parent
+        command = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        results_table(metrics, threshold, pictures, command)
+
+
+def _predictions(catalog: DataCatalog) -> str:
+    table = catalog["predictions"].load()
+    anomalous, unreadable = int((table["label"] == 1).sum()), int(table["error"].notna().sum())
+    return (
+        f"{len(table)} images: {anomalous} anomalous, {unreadable} unreadable. "
+        f"Table: {dataset_path(catalog['predictions'])}; heatmaps beside it."
+    )

@@ -1,0 +1,101 @@
+"""The Discrepancy Aware Framework: teacher, student, discrepancy, decoder."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from daf_pipelines.models.backbones import Backbone, load_teacher
+from daf_pipelines.models.decoder import AuxiliaryHead, Decoder, upsample
+from daf_pipelines.models.discrepancy import Discrepancy
+from daf_pipelines.parameters import ModelParams
+
+
+class StudentOutput(NamedTuple):
+    """Features of the student, as they are and as projected to the teacher's channels."""
+
+    features: list[Tensor]
+    projected: list[Tensor]
+
+
+class DAF(nn.Module):
+    """Teacher, student, discrepancy and decoder (arXiv 2310.07585).
+
+    Args:
+        params: the networks and the form of the discrepancy.
+        teacher: the pretrained teacher; ``None`` builds one without weights, for a state
+            dictionary to fill.
+
+    Shape:
+        - Input: ``(B, 3, H, W)``, RGB in [0, 1], H and W multiples of 16.
+        - Output of ``forward``: discrepancy ``(B, 1, H, W)`` and segmentation probability
+          ``(B, 1, H, W)``, the latter in [0, 1].
+    """
+
+    def __init__(self, params: ModelParams, teacher: Backbone | None = None) -> None:
+        super().__init__()
+        self.params = params
+        self.teacher = teacher or Backbone(params.teacher.backbone)
+        self.teacher.requires_grad_(False).eval()
+        self.student = Backbone(params.student.backbone)
+        wanted, own = self.teacher.channels, self.student.channels
+        self.projections = nn.ModuleList(
+            nn.Identity() if c == w else nn.Conv2d(c, w, 1)
+            for c, w in zip(own, wanted, strict=True)
+        )
+        self.discrepancy = Discrepancy(params.discrepancy, wanted)
+        self.decoder = Decoder(wanted, own, params.decoder.width)
+        self.heads = nn.ModuleList(AuxiliaryHead(c) for c in own if params.auxiliary_heads)
+
+    @classmethod
+    def pretrained(cls, params: ModelParams) -> "DAF":
+        """An untrained detector with its pretrained teacher.
+
+        Raises:
+            ParameterError: unknown backbone.
+            WeightsError: the teacher's weights are missing or do not fit.
+        """
+        return cls(params, load_teacher(params.teacher))
+
+    def train(self, mode: bool = True) -> "DAF":
+        """Set training mode; the teacher stays as it is: frozen."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    @torch.no_grad()
+    def teach(self, images: Tensor) -> list[Tensor]:
+        """Features that the student is to match, three maps."""
+        return self.discrepancy.normalise(self.teacher(images))
+
+    def study(self, images: Tensor) -> StudentOutput:
+        """The student's features."""
+        features = self.student(images)
+        projected = [p(f) for p, f in zip(self.projections, features, strict=True)]
+        return StudentOutput(features, projected)
+
+    def segment(self, maps: Sequence[Tensor], student: StudentOutput) -> Tensor:
+        """Segmentation logits ``(B, 1, H, W)``, led by the discrepancy maps."""
+        logits: Tensor = self.decoder(maps, student.features)
+        return logits
+
+    def auxiliary(self, student: StudentOutput) -> list[Tensor]:
+        """Logits of the auxiliary heads, one map a level; empty without heads."""
+        # Without heads the zip is empty on purpose.
+        return [head(f) for head, f in zip(self.heads, student.features, strict=False)]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Discrepancy and segmentation probability of the images under test."""
+        student = self.study(images)
+        maps = [a + b for a, b in self.discrepancy(student.projected, self.teach(images))]
+        probability = torch.sigmoid(self.segment(maps, student))
+        return discrepancy_map(maps), probability
+
+
+def discrepancy_map(maps: Sequence[Tensor]) -> Tensor:
+    """Sum over the levels of the channel mean of D^l, nearest-upsampled: ``(B, 1, H, W)``."""
+    means = [m.mean(dim=1, keepdim=True) for m in maps]
+    factors = (4, 8, 16)
+    ups = [upsample(m, f, mode="nearest") for m, f in zip(means, factors, strict=True)]
+    return torch.stack(ups).sum(dim=0)

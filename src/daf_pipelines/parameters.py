@@ -1,0 +1,215 @@
+"""Typed parameters of the pipelines: each section of ``conf/*/parameters.yml`` is a model here.
+
+Kedro validates the sections before the first node runs; unknown keys are errors.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A section of the parameters: immutable, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetParams(Section):
+    """Which images, and how they are prepared."""
+
+    source: str = Field("elpv", description="Dataset layout; one of the registered sources.")
+    root: Path | None = Field(
+        None,
+        description="Folder of the dataset. None: the source's own package, where it has one.",
+    )
+    category: str | None = Field(
+        None, description="Category in the dataset. None: the source's default or only one."
+    )
+    image_size: int = Field(
+        128, ge=32, multiple_of=16, description="Side of the prepared square images, pixels."
+    )
+    calibration_fraction: Fraction = Field(
+        0.1, description="Share of the training normals held out for thresholds, never trained on."
+    )
+
+
+class SynthesisParams(Section):
+    """How outliers are synthesised from normal images."""
+
+    strategy: str = Field("draem", description="Name of the synthesis strategy.")
+    texture_root: Path | None = Field(
+        None,
+        description="Folder of texture photographs (DTD or any). None: procedural plain textures.",
+    )
+    match_grey: bool = Field(
+        True,
+        description="Grey images get grey outliers. False: coloured ones, as in the published "
+        "code, which colour alone gives away.",
+    )
+    validation_repeats: int = Field(
+        4, ge=1, description="Outliers per held-out normal in the fixed synthetic validation set."
+    )
+    preview_rows: int = Field(10, ge=1, description="Rows of the preview picture.")
+
+
+class TeacherParams(Section):
+    """The frozen, pretrained backbone."""
+
+    backbone: str = Field("tf_efficientnet_lite0", description="Any timm backbone, strides 4/8/16.")
+    weights: str = Field(
+        "packaged",
+        description="'packaged' (EfficientNet-Lite0 from its Python package), 'hub' (timm's own "
+        "pretrained weights, needs a network) or the path of a safetensors or weights-only file.",
+    )
+
+
+class StudentParams(Section):
+    """The network that learns to match the teacher on normal pixels."""
+
+    backbone: str = Field("resnet18", description="Any timm backbone with strides 4/8/16.")
+
+
+class DiscrepancyParams(Section):
+    """How teacher and student features are compared, per level."""
+
+    structure: Literal["ssim", "squared"] = Field(
+        "ssim", description="Beside the cosine: 1 - SSIM (the paper), or the squared difference."
+    )
+    normalise: Literal["none", "channel"] = Field(
+        "none",
+        description="Teacher features as they are (the paper), or z-normalised per channel over "
+        "the training normals.",
+    )
+
+
+class DecoderParams(Section):
+    """The segmentation decoder."""
+
+    width: int = Field(256, ge=8, description="Channels of the fused map; the paper uses 256.")
+
+
+class ModelParams(Section):
+    """Teacher, student, discrepancy and decoder."""
+
+    teacher: TeacherParams = TeacherParams()
+    student: StudentParams = StudentParams()
+    discrepancy: DiscrepancyParams = DiscrepancyParams()
+    decoder: DecoderParams = DecoderParams()
+    auxiliary_heads: bool = Field(True, description="Segmentation heads on the student's features.")
+
+
+class PhaseParams(Section):
+    """One training phase: its length, its optimiser and its learning-rate schedule."""
+
+    unit: Literal["epochs", "steps"] = Field(
+        "steps", description="Unit of length, warm_up and milestones."
+    )
+    length: int = Field(..., ge=0, description="Length of the phase; 0 skips it.")
+    batch_size: int = Field(8, ge=2)
+    learning_rate: float = Field(2e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    schedule: Literal["constant", "cosine", "multistep"] = "cosine"
+    warm_up: int = Field(0, ge=0, description="Linear warm-up from 0.")
+    milestones: tuple[int, ...] = Field((), description="multistep: where the rate is multiplied.")
+    gamma: float = Field(0.2, gt=0, description="multistep: the factor at each milestone.")
+    checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints.")
+    device: str = Field(
+        "auto", description="'auto' (CUDA where there is one), 'cpu', 'cuda:0', ..."
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of the forward and backward passes (autocast)."
+    )
+
+    @model_validator(mode="after")
+    def _check_schedule(self) -> Self:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones must increase; got {list(self.milestones)}")
+        if self.length and any(m >= self.length for m in self.milestones):
+            raise ValueError(
+                f"milestones must lie below length ({self.length} {self.unit}); "
+                f"got {list(self.milestones)}"
+            )
+        if self.length and self.warm_up >= self.length:
+            raise ValueError(
+                f"warm_up must lie below length ({self.length} {self.unit}); got {self.warm_up}"
+            )
+        return self
+
+
+class TeacherStudentTrainingParams(PhaseParams):
+    """First phase: L_kd + L_dis. Length 0 leaves the student as initialised (joint training)."""
+
+    length: int = Field(1, ge=0)
+
+
+class DecoderTrainingParams(PhaseParams):
+    """Second phase: L_seg, and the student's losses while it stays trainable."""
+
+    length: int = Field(1, ge=1)
+    train_student: bool = Field(
+        False, description="Keep training the student (True with no first phase: joint, the paper)."
+    )
+    teacher_sees: Literal["normal", "outlier"] = Field(
+        "normal",
+        description="The teacher's image in the decoder's cue: the normal image (the paper) or "
+        "the outlier image, as at test time.",
+    )
+
+
+class ScoringParams(Section):
+    """From model outputs to anomaly maps and image scores."""
+
+    segmentation_weight: float = Field(
+        3.0, ge=0, description="Weight of the segmentation probability beside the discrepancy."
+    )
+    blur_sigma: float = Field(
+        4.0,
+        ge=0,
+        le=32,
+        description="Gaussian blur of the map, pixels at 256 px; scales with the size.",
+    )
+    top_pixels: int = Field(
+        50, ge=1, description="The image score is the mean of this many largest pixels, at 256 px."
+    )
+
+
+class ThresholdParams(Section):
+    """Which image score is a defect, decided without any real defect."""
+
+    rule: Literal["normals", "synthetic", "fixed"] = Field(
+        "normals",
+        description="normals: quantile of the held-out normals; synthetic: F1-max on the "
+        "synthetic validation set; fixed: `value`.",
+    )
+    false_positive_rate: Fraction = Field(0.05, description="normals: accepted false alarms.")
+    value: float | None = Field(None, description="fixed: the image-score threshold.")
+
+    @model_validator(mode="after")
+    def _check_value(self) -> Self:
+        if (self.rule == "fixed") != (self.value is not None):
+            raise ValueError("`value` goes with `rule: fixed`, and only with it")
+        return self
+
+
+class InferenceParams(Section):
+    """Images to score with the trained detector."""
+
+    images: Path | list[Path] | None = Field(
+        None, description="A folder (searched with its sub-folders), a file, or a list of files."
+    )
+    batch_size: int = Field(16, ge=1)
+
+
+def fingerprint(*parts: Any) -> str:
+    """Short, stable hash of JSON-serialisable parts and parameter sections (16 hex digits)."""
+
+    def plain(part: Any) -> Any:
+        return part.model_dump(mode="json") if isinstance(part, BaseModel) else part
+
+    text = json.dumps([plain(part) for part in parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

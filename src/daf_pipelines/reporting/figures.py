@@ -1,0 +1,308 @@
+"""Sheets of images with anomaly heatmaps, and the overlay for a single image.
+
+Figures are built with matplotlib's object interface: no display and no global state.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from daf_pipelines.reporting.plots import ANOMALOUS, NEUTRAL, NORMAL
+
+OUTLINE = "#00E5FF"
+HEAT = colormaps["inferno"].resampled(256)
+HEAT_SPAN = (0.25, 0.95)  # of the colour map: neither black nor nearly white
+SAMPLED_PIXELS = 1_000_000
+
+Images = npt.NDArray[np.generic]
+Maps = npt.NDArray[np.floating]
+
+
+def overlay(image: Images, anomaly_map: Maps, low: float, high: float) -> npt.NDArray[np.uint8]:
+    """Heatmap over the image in grey: the stronger the anomaly, the brighter and the more opaque.
+
+    Args:
+        image: RGB image, shape (H, W, 3), uint8 or float in [0, 1].
+        anomaly_map: Anomaly map, shape (H, W).
+        low: Score at and below which the image shows unchanged.
+        high: Score at and above which the heatmap is brightest.
+
+    Returns:
+        RGB picture, shape (H, W, 3), uint8.
+
+    Raises:
+        ValueError: Image and map differ in size.
+    """
+    if image.shape[:2] != anomaly_map.shape:
+        raise ValueError(
+            f"expected an image and a map of one size; got {image.shape}, {anomaly_map.shape}"
+        )
+    # Luma of ITU-R BT.601: a colour in the result then means anomaly, never the object.
+    grey = _bytes(image) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    heat = np.clip((anomaly_map - low) / (high - low), 0, 1) if high > low else 0 * anomaly_map
+    colour = 255 * HEAT(HEAT_SPAN[0] + (HEAT_SPAN[1] - HEAT_SPAN[0]) * heat)[..., :3]
+    opacity = 0.9 * heat[..., None] ** 0.75
+    blended: Maps = (1 - opacity) * grey[..., None] + opacity * colour
+    return np.rint(blended).astype(np.uint8)
+
+
+def colour_range(maps: Maps) -> tuple[float, float]:
+    """Range of scores for the heatmaps of one set: from the median to the 99.8 % quantile.
+
+    Args:
+        maps: Anomaly maps, shape (N, H, W); of large sets an even sample of pixels is read.
+
+    Returns:
+        The lower and the upper end, for :func:`overlay`.
+    """
+    if not maps.size:
+        return 0.0, 1.0
+    flat = maps.reshape(-1)
+    step = flat.size // SAMPLED_PIXELS | 1  # odd: no column of the images is left out
+    low, high = np.quantile(flat[::step], [0.5, 0.998])
+    return float(low), float(high)
+
+
+def synthesis_preview(originals: Images, outliers: Images, masks: Images) -> Figure:
+    """Rows of: original, synthetic outlier, the outlier with its mask's outline.
+
+    Args:
+        originals: Normal images, shape (N, H, W, 3), uint8 or float in [0, 1].
+        outliers: Outlier images, as ``originals``.
+        masks: Masks of the synthetic defects, shape (N, H, W) in {0, 1}.
+
+    Returns:
+        The figure; more than four rows are laid out in two blocks side by side.
+    """
+    blocks = 2 if len(originals) > 4 else 1
+    rows = -(-len(originals) // blocks)
+    figure, grid = _panels(rows, blocks, group=3, header=0.3)
+    for trio in grid[:blocks]:
+        for ax, title in zip(trio, ("normal image", "outlier", "outlier, mask"), strict=True):
+            ax.set_title(title, fontsize=8, color=NEUTRAL)
+    for index in range(len(originals)):
+        block, row = divmod(index, rows)
+        trio = grid[row * blocks + block]
+        for ax, image in zip(trio, (originals, outliers, outliers), strict=True):
+            _show(ax, _bytes(image[index]))
+        _outline(trio[2], masks[index])
+    return figure
+
+
+def heatmap_sheet(
+    images: Images,
+    maps: Maps,
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    threshold: float,
+    *,
+    masks: Images | None = None,
+    order: Literal["mistakes", "given"] = "mistakes",
+    defect_types: Sequence[str] | None = None,
+    limit: int = 16,
+) -> Figure:
+    """Test images beside their heatmaps, on one colour scale over the whole set.
+
+    Args:
+        images: Test images, shape (N, H, W, 3), uint8 or float in [0, 1].
+        maps: Anomaly maps, shape (N, H, W).
+        scores: Image scores, shape (N,).
+        labels: 0 normal, 1 anomalous, shape (N,).
+        threshold: An image is labelled anomalous when its score is above it.
+        masks: Ground truth, shape (N, H, W) in {0, 1}, drawn as outlines; None where unknown.
+        order: "mistakes" puts wrong labels first, the farthest from the threshold leading, and
+            then the right ones, the nearest leading; "given" keeps the order.
+        defect_types: Name of each image's type for its title, N names; None: "normal" or
+            "anomalous".
+        limit: Largest number of images shown.
+    """
+    values, anomalous = np.asarray(scores, dtype=float), np.asarray(labels).astype(bool)
+    wrong = (values > threshold) != anomalous
+    shown = np.arange(len(values))
+    if order == "mistakes":
+        margin = np.abs(values - threshold)
+        shown = np.lexsort((np.where(wrong, -margin, margin), ~wrong))
+    shown = shown[:limit]
+    low, high = colour_range(maps)
+    columns = max(2, min(4, len(shown)))  # two: room for the header
+    figure, grid = _panels(-(-len(shown) // columns), columns, group=2, title=0.2, header=0.56)
+    for index, pair in zip(shown.tolist(), grid, strict=False):
+        _show(pair[0], _bytes(images[index]))
+        _show(pair[1], overlay(images[index], maps[index], low, high))
+        if masks is not None:
+            _outline(pair[0], masks[index])
+        name = defect_types[index] if defect_types is not None else None
+        _pair_title(pair, values[index], bool(anomalous[index]), bool(wrong[index]), name)
+        if wrong[index]:
+            _frame(pair, ANOMALOUS if anomalous[index] else NORMAL)
+    _header(
+        figure,
+        f"{wrong.sum()} of {len(wrong)} images on the wrong side of threshold {threshold:.4g}",
+        _sheet_note(len(shown), len(values), order, masks is not None),
+    )
+    _colour_bar(figure, low, high)
+    return figure
+
+
+def detections_figure(
+    images: Images,
+    maps: Maps,
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    threshold: float,
+    *,
+    masks: Images | None = None,
+    defect_types: Sequence[str] | None = None,
+    count: int = 5,
+) -> Figure:
+    """A few true detections: the image above, its heatmap below.
+
+    They are spread evenly from the weakest detection to the strongest, not picked by looks.
+
+    Args:
+        images: Test images, shape (N, H, W, 3), uint8 or float in [0, 1].
+        maps: Anomaly maps, shape (N, H, W).
+        scores: Image scores, shape (N,).
+        labels: 0 normal, 1 anomalous, shape (N,).
+        threshold: An image is labelled anomalous when its score is above it.
+        masks: Ground truth, shape (N, H, W) in {0, 1}, drawn as outlines; None where unknown.
+        defect_types: Name of each image's type for its title, N names.
+        count: Largest number of detections shown.
+    """
+    values, anomalous = np.asarray(scores, dtype=float), np.asarray(labels).astype(bool)
+    detected = np.flatnonzero(anomalous & (values > threshold))
+    detected = detected[np.argsort(values[detected], kind="stable")]
+    places = np.linspace(0, len(detected) - 1, min(count, len(detected))).round().astype(int)
+    low, high = colour_range(maps)
+    figure, grid = _panels(2, max(1, len(places)), group=1, side=1.7, header=0.3, gap=0.06)
+    if not len(places):
+        grid[0][0].text(0.5, 0, "no defect detected", ha="center", va="center", color=NEUTRAL)
+    for column, index in enumerate(detected[places].tolist()):
+        above, below = grid[column][0], grid[len(places) + column][0]
+        _show(above, _bytes(images[index]))
+        _show(below, overlay(images[index], maps[index], low, high))
+        if masks is not None:
+            _outline(above, masks[index])
+        kind = f"{_short(defect_types[index])} · " if defect_types is not None else ""
+        above.set_title(f"{kind}score {values[index]:.3g}", fontsize=9, color=NEUTRAL)
+    return figure
+
+
+def _bytes(image: Images) -> npt.NDArray[np.uint8]:
+    """An image as uint8, from uint8 or from floats in [0, 1]."""
+    if image.dtype == np.uint8:
+        return image.astype(np.uint8, copy=False)
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _panels(
+    rows: int,
+    columns: int,
+    *,
+    group: int,
+    side: float = 1.25,
+    title: float = 0.04,
+    header: float = 0.08,
+    gap: float = 0.14,
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of square panels, in groups side by side; all lengths in inches.
+
+    Returns:
+        The figure, and its groups from left to right, row after row, each a list of axes.
+    """
+    inner, margin = 0.03, 0.08
+    width = columns * (group * side + (group - 1) * inner + gap) - gap + 2 * margin
+    height = header + rows * (side + title) + margin
+    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+    groups = []
+    for row in range(rows):
+        bottom = (height - header - (row + 1) * (side + title)) / height
+        for column in range(columns):
+            start = margin + column * (group * (side + inner) - inner + gap)
+            lefts = [(start + k * (side + inner)) / width for k in range(group)]
+            sizes = side / width, side / height
+            groups.append([figure.add_axes((left, bottom, *sizes)) for left in lefts])
+    for ax in figure.axes:
+        ax.set_axis_off()
+    return figure, groups
+
+
+def _show(ax: Axes, picture: npt.NDArray[np.uint8]) -> None:
+    ax.imshow(picture, interpolation="antialiased")
+    ax.autoscale(False)  # an outline along the border leaves the panel as it is
+
+
+def _outline(ax: Axes, mask: Images) -> None:
+    """Draw the outline of a mask, also along the border of the image."""
+    if mask.any():
+        padded = np.pad((mask != 0).astype(np.float32), 1)
+        y, x = (np.arange(-1, size + 1) for size in mask.shape)
+        ax.contour(x, y, padded, levels=[0.5], colors=[OUTLINE], linewidths=0.9)
+
+
+def _pair_title(
+    pair: list[Axes], score: float, anomalous: bool, wrong: bool, name: str | None
+) -> None:
+    """Verdict, type and score over a pair of panels, bold for a mistake."""
+    verdict = {
+        (True, False): "✓ detected",
+        (True, True): "✗ missed",
+        (False, False): "✓ passed",
+        (False, True): "✗ false alarm",
+    }[anomalous, wrong]
+    kind = _short(name) if name is not None else ("anomalous" if anomalous else "normal")
+    pair[0].set_title(
+        f"{verdict} · {kind} · {score:.3g}",
+        loc="left",
+        fontsize=7.5,
+        color=ANOMALOUS if anomalous else NORMAL,
+        fontweight="bold" if wrong else "normal",
+        pad=3,
+    )
+
+
+def _frame(panels: list[Axes], colour: str) -> None:
+    """One rectangle around panels that stand side by side."""
+    first, last = panels[0].get_position(), panels[-1].get_position()
+    size = last.x1 - first.x0, first.height
+    figure = panels[0].get_figure(root=True)
+    if figure is not None:
+        figure.add_artist(Rectangle(first.p0, *size, fill=False, edgecolor=colour, linewidth=2.5))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 16 else f"{name[:15]}…"
+
+
+def _sheet_note(shown: int, total: int, order: str, outlines: bool) -> str:
+    parts = [
+        f"{shown} of {total} shown" + (", worst mistakes first" if order == "mistakes" else "")
+    ]
+    parts += ["outline: true defect"] if outlines else []
+    return "; ".join(parts)
+
+
+def _header(figure: Figure, title: str, note: str) -> None:
+    width, height = figure.get_size_inches()
+    figure.text(0.08 / width, 1 - 0.09 / height, title, fontsize=10.5, va="top", fontweight="bold")
+    figure.text(0.08 / width, 1 - 0.31 / height, note, fontsize=8, va="top", color=NEUTRAL)
+
+
+def _colour_bar(figure: Figure, low: float, high: float) -> None:
+    """The colour scale of all heatmaps, at the right end of the header's second line."""
+    width, height = figure.get_size_inches()
+    bottom = 1 - 0.42 / height
+    ax = figure.add_axes((1 - 1.55 / width, bottom, 1 / width, 0.1 / height))
+    ax.imshow(HEAT(np.linspace(*HEAT_SPAN, 256))[None], aspect="auto")
+    ax.set_axis_off()
+    for place, side, text in (
+        (-0.04, "right", f"one heat scale   {low:.3g}"),
+        (1.04, "left", f"{high:.3g}"),
+    ):
+        ax.text(place, 0.45, text, transform=ax.transAxes, ha=side, va="center", fontsize=8)

@@ -1,0 +1,72 @@
+"""All parameters of a run, checked together before anything is done."""
+
+from typing import Any, Self
+
+from pydantic import Field, ValidationError
+
+from daf_pipelines.errors import ParameterError
+from daf_pipelines.parameters import (
+    DatasetParams,
+    DecoderTrainingParams,
+    InferenceParams,
+    ModelParams,
+    ScoringParams,
+    Section,
+    SynthesisParams,
+    TeacherStudentTrainingParams,
+    ThresholdParams,
+)
+
+
+class RunParameters(Section):
+    """What ``conf/*/parameters.yml`` and ``--params`` may set.
+
+    Kedro validates only the sections that the pipelines of a run take, and leaves the others as
+    they are written, without defaults.
+    """
+
+    seed: int = Field(ge=0)
+    dataset: DatasetParams
+    synthesis: SynthesisParams
+    model: ModelParams
+    teacher_student_training: TeacherStudentTrainingParams
+    decoder_training: DecoderTrainingParams
+    scoring: ScoringParams
+    threshold: ThresholdParams
+    inference: InferenceParams
+    data_dir: str = Field("data", description="Where the catalog keeps its files.")
+
+    @classmethod
+    def of(cls, parameters: dict[str, Any]) -> Self:
+        """Check parameters as they are written.
+
+        Raises:
+            ParameterError: unknown parameters or wrong values; one message lists them all.
+        """
+        try:
+            return cls.model_validate(parameters)
+        except ValidationError as error:
+            faults = "; ".join(_explain(fault) for fault in error.errors())
+            raise ParameterError(f"{faults}. See conf/base/parameters.yml.") from error
+
+    def experiment(self) -> dict[str, Any]:
+        """The parameters that make an experiment, as plain values: not those of inference."""
+        return self.model_dump(mode="json", exclude={"inference", "data_dir"})
+
+
+def _explain(fault: Any) -> str:
+    """One of pydantic's findings: which parameter, what was expected, what arrived."""
+    # Of a union, pydantic also names the member.
+    name = ".".join(str(part) for part in fault["loc"] if str(part).isidentifier())
+    if fault["type"] == "extra_forbidden":
+        return f"{name}: unknown parameter; known are {', '.join(_siblings(fault['loc']))}"
+    value = fault["input"]
+    got = "" if isinstance(value, dict) else f"; got {value!r}"
+    return f"{name}: {fault['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _siblings(location: tuple[str, ...]) -> list[str]:
+    section: Any = RunParameters
+    for name in location[:-1]:
+        section = section.model_fields[name].annotation
+    return sorted(section.model_fields)

@@ -1,0 +1,1 @@
+"""From model outputs to image scores, anomaly maps and labels."""

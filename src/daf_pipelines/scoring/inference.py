@@ -1,0 +1,121 @@
+"""Scoring new images: a table, and a heatmap an image."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from daf_pipelines.errors import DataError, ParameterError
+from daf_pipelines.parameters import InferenceParams
+from daf_pipelines.reporting.figures import overlay
+from daf_pipelines.scoring.detector import Detector
+from daf_pipelines.sources.images import find_images, read_image, resize_image
+
+HEATMAPS = "heatmaps"
+COLUMNS = ["path", "score", "label", "threshold", "heatmap", "error"]
+
+
+def list_images(params: InferenceParams) -> list[Path]:
+    """The image files that the parameters name.
+
+    Raises:
+        ParameterError: none are named.
+        DataError: a folder without images, or a path that does not exist.
+    """
+    if params.images is None or params.images == []:
+        raise ParameterError(
+            "inference.images is not set: expected a folder or a list of image files, as in "
+            "kedro run --pipelines inference --params inference.images=path/to/folder"
+        )
+    if isinstance(params.images, list):
+        return params.images
+    if params.images.is_dir():
+        found = find_images(params.images)
+        if not found:
+            raise DataError(f"inference.images: no image files in {params.images}.")
+        return found
+    if not params.images.exists():
+        raise DataError(f"inference.images: {params.images} does not exist.")
+    return [params.images]
+
+
+def predict_files(
+    detector: Detector, paths: list[Path], folder: Path, batch_size: int = 16
+) -> pd.DataFrame:
+    """Score image files of any size and mode; write a heatmap of each to ``folder``.
+
+    Args:
+        detector: the trained detector.
+        paths: image files.
+        folder: gets ``heatmaps/``, one picture an image at the image's own size.
+        batch_size: images scored at once.
+
+    Returns:
+        One row a file in the given order: ``path``, ``score``, ``label`` (1 anomalous, 0 normal),
+        ``threshold``, ``heatmap`` (relative to ``folder``) and ``error``, which names why a file
+        could not be read; then the other values are missing.
+    """
+    (folder / HEATMAPS).mkdir(parents=True, exist_ok=True)
+    rows = []
+    with tqdm(total=len(paths), desc="inference", unit="image", disable=None) as bar:
+        for start in range(0, len(paths), batch_size):
+            chunk = paths[start : start + batch_size]
+            rows += _predict_batch(detector, chunk, folder)
+            bar.update(len(chunk))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.astype({"label": "Int64"})
+
+
+def _predict_batch(detector: Detector, paths: list[Path], folder: Path) -> list[dict[str, Any]]:
+    images, errors = _read_all(paths)
+    rows: list[dict[str, Any]] = [{"path": str(p), "error": errors.get(p)} for p in paths]
+    readable = [row for row in rows if row["error"] is None]
+    if not readable:
+        return rows
+    prepared = np.stack([resize_image(image, detector.image_size) for image in images])
+    scores, maps = detector.score_batch(prepared)
+    labels = detector.labels(scores)
+    for row, image, score, label, pixels in zip(
+        readable, images, scores, labels, maps, strict=True
+    ):
+        heatmap = Path(HEATMAPS) / heatmap_name(Path(str(row["path"])))
+        write_heatmap(image, pixels, detector.heat_range, folder / heatmap)
+        row |= {"score": float(score), "label": int(label), "threshold": detector.threshold}
+        row["heatmap"] = heatmap.as_posix()
+    return rows
+
+
+def _read_all(paths: Iterable[Path]) -> tuple[list[NDArray[np.uint8]], dict[Path, str]]:
+    images, errors = [], {}
+    for path in paths:
+        try:
+            images.append(read_image(path))
+        except DataError as error:
+            errors[path] = str(error)
+    return images, errors
+
+
+def heatmap_name(path: Path) -> str:
+    """Name of an image's heatmap; files of one name in different folders do not collide."""
+    digest = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:8]
+    # File systems allow 255 bytes, and a character may take 4.
+    return f"{path.stem[:60]}-{digest}.png"
+
+
+def write_heatmap(
+    image: NDArray[np.uint8],
+    pixels: NDArray[np.float32],
+    heat_range: tuple[float, float],
+    path: Path,
+) -> None:
+    """Write the anomaly map ``(h, w)`` laid over its image ``(H, W, 3)``, at the image's size."""
+    height, width = image.shape[:2]
+    resized = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    Image.fromarray(overlay(image, resized, *heat_range)).save(path)

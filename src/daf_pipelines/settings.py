@@ -1,0 +1,24 @@
+"""Kedro settings of the project."""
+
+import os
+
+from daf_pipelines.hooks import ParameterHooks, ReportHooks
+from daf_pipelines.tracking.hooks import TrackingHooks
+
+# MLflow reads it when it is imported: no run of this project reports its use.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+# Hooks run in reverse order: parameters are checked before a run is opened, and the results are
+# shown after it is closed.
+HOOKS = (ReportHooks(), TrackingHooks(), ParameterHooks())
+
+# Kedro-Viz would write a protocol of every run into the project.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {"tracking": ["tracking*"]},
+    # conf/paper and conf/local change single values, not whole sections.
+    "merge_strategy": {"parameters": "soft", "tracking": "soft"},
+}

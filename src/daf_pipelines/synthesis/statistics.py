@@ -1,0 +1,54 @@
+"""Statistics of synthetic outliers: size, number, contrast and place of their regions."""
+
+import numpy as np
+import pandas as pd
+from scipy.ndimage import label
+from torch import Tensor
+
+EIGHT_CONNECTED = np.ones((3, 3), dtype=int)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def mask_statistics(masks: Tensor, images: Tensor, originals: Tensor) -> pd.DataFrame:
+    """Describe each outlier by its mask and by what changed inside it.
+
+    Args:
+        masks: ``(B, 1, H, W)`` in {0, 1}, none empty.
+        images: Outlier images ``(B, C, H, W)`` in [0, 1].
+        originals: The normal images they were made from, of the same shape.
+
+    Returns:
+        One row per outlier: ``area`` (fraction of the image), ``regions`` (8-connected),
+        ``contrast`` (mean absolute difference to the original inside the mask), ``centroid_x``
+        and ``centroid_y`` (fractions of width and height; 0.5 is the centre).
+    """
+    differences = (images - originals).abs().mean(dim=1).cpu().numpy()
+    inside = masks[:, 0].cpu().numpy() > 0
+    rows = [_describe(mask, change) for mask, change in zip(inside, differences, strict=True)]
+    return pd.DataFrame(rows, columns=["area", "regions", "contrast", "centroid_x", "centroid_y"])
+
+
+def summarise(statistics: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean and quantiles of each column of ``mask_statistics``.
+
+    Returns:
+        Per column ``{"mean": ..., "q05": ..., "q25": ..., "q50": ..., "q75": ..., "q95": ...}``.
+    """
+    return {str(name): _summarise(column) for name, column in statistics.items()}
+
+
+def _describe(mask: np.ndarray, change: np.ndarray) -> tuple[float, int, float, float, float]:
+    y, x = np.nonzero(mask)
+    height, width = mask.shape
+    return (
+        len(x) / mask.size,
+        int(label(mask, EIGHT_CONNECTED)[1]),
+        float(change[mask].mean()),
+        float((x.mean() + 0.5) / width),
+        float((y.mean() + 0.5) / height),
+    )
+
+
+def _summarise(column: "pd.Series[float]") -> dict[str, float]:
+    quantiles = {f"q{100 * q:02.0f}": float(column.quantile(q)) for q in QUANTILES}
+    return {"mean": float(column.mean()), **quantiles}

@@ -1,0 +1,1 @@
+"""MLflow: one run an experiment, and the registered model."""

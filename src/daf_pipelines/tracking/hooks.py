@@ -1,0 +1,154 @@
+"""Kedro hooks that record every experiment as one MLflow run.
+
+A run is opened where training starts: what was made before is copied into it. Its id is kept beside
+the networks, so that the stages of ``dvc repro``, one process each, go on in the same run. Neither
+ingestion and synthesis alone nor inference make a run, nor do images that are refused.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import AbstractDataset, DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from daf_pipelines.errors import StaleArtifactError
+from daf_pipelines.run_parameters import RunParameters
+
+MODELS = ("student", "trained_model", "detector")
+HISTORIES = {"student_history": "teacher_student", "decoder_history": "decoder"}
+
+
+class TrackingHooks:
+    """One MLflow run an experiment."""
+
+    _run: Any = None  # an ExperimentRun while one is open; MLflow is imported only then
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember the project's configuration."""
+        self._context = context
+
+    @hook_impl
+    def before_pipeline_run(self, catalog: DataCatalog) -> None:
+        """Nothing is open yet."""
+        self._run, self._catalog = None, catalog
+
+    @hook_impl
+    def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
+        """Open the experiment's run where the first model is about to be made."""
+        if self._run is None and set(node.outputs) & set(MODELS):
+            name = "train_images" if "train_images" in inputs else "calibration_images"
+            self._open(node, inputs[name].dataset["data_hash"])
+
+    def _open(self, node: Node, data_hash: str) -> None:
+        from daf_pipelines.parameters import fingerprint
+        from daf_pipelines.tracking.run import RECORD, ExperimentRun
+
+        parameters = RunParameters.of(self._context.config_loader["parameters"]).experiment()
+        key = fingerprint(parameters, data_hash)
+        # Where the run is recorded until its experiment has been evaluated.
+        self._unfinished = dataset_path(self._catalog["checkpoints"]) / f"run-{key}.json"
+        # The model that the node starts from says best which run it belongs to.
+        models = [name for name in (*node.inputs, *node.outputs) if name in MODELS]
+        records = [dataset_path(self._catalog[name]) / RECORD for name in models]
+        self._run = ExperimentRun.open(
+            self._config,
+            Path(self._context.project_path),
+            parameters,
+            key,
+            candidates=[*records, self._unfinished],
+            restart="student" in node.outputs,
+        )
+        self._run.record.write(self._unfinished.parent, self._unfinished.name)
+        if self._run.is_new:
+            self._log_earlier_outputs(node)
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str) -> None:
+        """Record what a node made."""
+        if self._run is None:
+            return
+        self._log(dataset_name)
+        if dataset_name in MODELS:
+            self._run.record.write(dataset_path(self._catalog[dataset_name]))
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Register the evaluated detector and close the run."""
+        if self._run is None:
+            return
+        if "metrics" in pipeline.all_outputs():
+            self._register()
+        self._close("FINISHED")
+        if "metrics" in pipeline.all_outputs():
+            self._forget_checkpoints()
+
+    @hook_impl
+    def on_pipeline_error(self, error: Exception) -> None:
+        """Close the run as failed: training it again goes on in it. A refused one never was."""
+        if self._run is None:
+            return
+        run = self._run
+        self._close("FAILED")
+        if run.is_new and isinstance(error, StaleArtifactError):
+            self._unfinished.unlink(missing_ok=True)
+            run.discard()
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        config: dict[str, Any] = self._context.config_loader["tracking"]["tracking"]
+        return config
+
+    def _log_earlier_outputs(self, node: Node) -> None:
+        """Copy into the run what earlier nodes have left on disk."""
+        from daf_pipelines.pipeline_registry import experiment
+
+        whole = experiment()
+        for name in sorted(whole.all_outputs() - whole.from_nodes(node.name).all_outputs()):
+            if name in self._catalog and self._catalog[name].exists():
+                self._log(name)
+
+    def _log(self, name: str) -> None:
+        dataset = self._catalog[name]
+        folder = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+        if folder:
+            self._run.log_file(dataset_path(dataset), folder)
+        if name in HISTORIES:
+            self._run.log_history(HISTORIES[name], dataset.load())
+        if name == "dataset_summary":
+            self._run.log_dataset(self._catalog["manifest"].load(), dataset.load())
+        if name == "metrics":
+            self._run.log_metrics(dataset.load())
+
+    def _register(self) -> None:
+        from daf_pipelines.tracking.registry import model_name, register
+
+        register(
+            self._run,
+            dataset_path(self._catalog["detector"]),
+            model_name(self._catalog["dataset_summary"].load()),
+            self._config["alias"],
+            self._catalog["train_images"].load().images[0],
+        )
+
+    def _close(self, status: str) -> None:
+        self._run.close(status)
+        self._run = None
+
+    def _forget_checkpoints(self) -> None:
+        """The experiment is complete: the next one of these parameters starts anew."""
+        from daf_pipelines.training.experiment import checkpoint_fingerprints
+
+        self._unfinished.unlink(missing_ok=True)
+        identity = self._catalog["detector"].load().metadata["identity"]
+        for key in checkpoint_fingerprints(identity):
+            for file in dataset_path(self._catalog["checkpoints"]).glob(f"*-{key}.*"):
+                file.unlink()
+
+
+def dataset_path(dataset: AbstractDataset[Any, Any]) -> Path:
+    """Where a dataset of the catalog lies."""
+    return Path(getattr(dataset, "path", None) or str(getattr(dataset, "_filepath")))  # noqa: B009

@@ -1,0 +1,219 @@
+"""An experiment as one MLflow run, possibly over several processes."""
+
+import json
+import logging
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from daf_pipelines.errors import ParameterError
+
+LOG = logging.getLogger(__name__)
+RECORD = "mlflow_run.json"
+METHOD = "daf"
+METRICS_PER_REQUEST = 1000
+DIGEST_LENGTH = 36  # MLflow's limit
+
+
+def tracking_uri(config: dict[str, Any]) -> str:
+    """The store: ``MLFLOW_TRACKING_URI`` where it is set, otherwise the configured one."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or str(config["uri"])
+
+
+def flatten(parameters: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one level: ``{"dataset.source": "elpv", ...}``."""
+    flat: dict[str, Any] = {}
+    for key, value in parameters.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Which run an artifact belongs to; kept in the artifact's folder."""
+
+    run_id: str
+    experiment: str
+
+    def write(self, folder: Path, name: str = RECORD) -> None:
+        """Keep the record in ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"run_id": self.run_id, "experiment": self.experiment})
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, file: Path) -> "RunRecord | None":
+        """The record in ``file``, or ``None``."""
+        return cls(**json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
+
+
+class ExperimentRun:
+    """The MLflow run of an experiment.
+
+    Args:
+        client: of the tracking store.
+        record: the run.
+        is_new: whether this process opened it.
+    """
+
+    def __init__(self, client: MlflowClient, record: RunRecord, is_new: bool) -> None:
+        self.client = client
+        self.record = record
+        self.is_new = is_new
+
+    @classmethod
+    def open(
+        cls,
+        config: dict[str, Any],
+        project: Path,
+        parameters: dict[str, Any],
+        key: str,
+        candidates: list[Path],
+        restart: bool,
+    ) -> "ExperimentRun":
+        """Go on in the experiment's run, or open one.
+
+        Args:
+            config: section ``tracking`` of the configuration.
+            project: folder of the project, whose git commit is recorded.
+            parameters: of the experiment, nested.
+            key: fingerprint of the experiment.
+            candidates: files that may hold the record of this experiment's run.
+            restart: training starts anew, so a run that has ended is left alone.
+
+        Raises:
+            ParameterError: MLflow refuses the tracking store.
+        """
+        uri = tracking_uri(config)
+        try:
+            client = MlflowClient(uri)
+            experiment = _experiment_id(client, config)
+        except MlflowException as error:
+            raise ParameterError(
+                f"MLflow cannot use the tracking store {uri}: {error}. Correct the variable "
+                "MLFLOW_TRACKING_URI, or tracking.uri in conf/local/tracking.yml."
+            ) from error
+        for record in filter(None, map(RunRecord.read, candidates)):
+            if record.experiment == key and _can_go_on(client, record.run_id, restart):
+                client.update_run(record.run_id, status="RUNNING")
+                return cls(client, record, is_new=False)
+        run = client.create_run(experiment, run_name=_run_name(parameters))
+        opened = cls(client, RunRecord(run.info.run_id, key), is_new=True)
+        opened._describe(parameters, project)
+        return opened
+
+    def _describe(self, parameters: dict[str, Any], project: Path) -> None:
+        params = [Param(k, str(v)) for k, v in flatten(parameters).items()]
+        self.client.log_batch(self.record.run_id, params=params)
+        self.tag(
+            strategy=parameters["synthesis"]["strategy"],
+            method=METHOD,
+            git_commit=_git_commit(project),
+            experiment=self.record.experiment,
+        )
+
+    def tag(self, **tags: str) -> None:
+        """Set tags of the run."""
+        entities = [RunTag(k, v) for k, v in tags.items()]
+        self.client.log_batch(self.record.run_id, tags=entities)
+
+    def log_dataset(self, manifest: pd.DataFrame, summary: dict[str, Any]) -> None:
+        """Record which images the experiment is about, with their hash."""
+        name = f"{summary['source']}-{summary['category']}"
+        dataset = from_pandas(
+            manifest[["path", "split", "label", "defect_type", "content_hash"]].astype(str),
+            name=name,
+            digest=summary["data_hash"][:DIGEST_LENGTH],
+        )
+        entry = DatasetInput(
+            dataset._to_mlflow_entity(), [InputTag("mlflow.data.context", "experiment")]
+        )
+        self.client.log_inputs(self.record.run_id, [entry])
+        self.tag(
+            dataset=summary["source"], category=summary["category"], data_hash=summary["data_hash"]
+        )
+
+    def log_history(self, phase: str, history: pd.DataFrame) -> None:
+        """Record the curves of a training phase by step."""
+        now = int(time.time() * 1000)
+        columns = [c for c in history.columns if c not in ("step", "epoch")]
+        metrics = [
+            Metric(f"{phase}/{c}", float(value), now, int(step))
+            for c in columns
+            for step, value in zip(history["step"], history[c], strict=True)
+        ]
+        for start in range(0, len(metrics), METRICS_PER_REQUEST):
+            chunk = metrics[start : start + METRICS_PER_REQUEST]
+            self.client.log_batch(self.record.run_id, metrics=chunk)
+
+    def log_metrics(self, metrics: dict[str, Any]) -> None:
+        """Record the final metrics that have a value."""
+        now = int(time.time() * 1000)
+        numbers = {k: v for k, v in metrics.items() if _is_number(v)}
+        entities = [Metric(k, float(v), now, 0) for k, v in numbers.items()]
+        self.client.log_batch(self.record.run_id, metrics=entities)
+
+    def log_file(self, path: Path, folder: str) -> None:
+        """Copy a file into the run's artifacts."""
+        self.client.log_artifact(self.record.run_id, str(path), folder)
+
+    def discard(self) -> None:
+        """Delete the run."""
+        self.client.delete_run(self.record.run_id)
+
+    def close(self, status: str) -> None:
+        """End the run: FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.record.run_id, status)
+
+
+def _can_go_on(client: MlflowClient, run_id: str, restart: bool) -> bool:
+    try:
+        info = client.get_run(run_id).info
+    except MlflowException:
+        return False  # recorded in another store, or deleted there
+    return info.lifecycle_stage == "active" and not (restart and info.status == "FINISHED")
+
+
+def _experiment_id(client: MlflowClient, config: dict[str, Any]) -> str:
+    found = client.get_experiment_by_name(config["experiment"])
+    if found:
+        return str(found.experiment_id)
+    location = _artifact_location(tracking_uri(config), config["artifacts"])
+    return str(client.create_experiment(config["experiment"], artifact_location=location))
+
+
+def _artifact_location(uri: str, folder: str) -> str | None:
+    """Beside the file of a local database; a server keeps artifacts itself."""
+    if not uri.startswith("sqlite:"):
+        return None
+    database = Path(urlsplit(uri).path[1:])  # sqlite:///relative, sqlite:////absolute
+    return (database.parent / folder).resolve().as_uri()
+
+
+def _run_name(parameters: dict[str, Any]) -> str:
+    dataset = parameters["dataset"]
+    parts = [dataset["source"], dataset["category"], parameters["synthesis"]["strategy"]]
+    return "-".join(str(p) for p in [*parts, f"seed{parameters['seed']}"] if p is not None)
+
+
+def _git_commit(project: Path) -> str:
+    result = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=False
+    )
+    return result.stdout.strip() or "unknown"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -1,0 +1,144 @@
+"""Training batches: normal images, their outliers and the teacher's view, by step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from daf_pipelines.models import DAF
+from daf_pipelines.parameters import SynthesisParams
+from daf_pipelines.synthesis import outlier_key, synthesise
+
+FEATURE_BATCH = 32
+SMALLEST_DEVIATION = 0.01
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normal images with their outliers.
+
+    Attributes:
+        indices: positions of the images in the training set, ``(B,)``.
+        normals: normal images ``(B, 3, H, W)`` in [0, 1].
+        outliers: the same with synthetic outliers.
+        masks: where the outliers are ``(B, 1, H, W)`` in {0, 1}.
+    """
+
+    indices: Tensor
+    normals: Tensor
+    outliers: Tensor
+    masks: Tensor
+
+
+class Batches:
+    """Batches by step: a pure function of seed, phase and step.
+
+    Every epoch shuffles the images anew, and every image gets an outlier (DAF). The last,
+    incomplete batch of an epoch is filled from the epoch's beginning, so that each has the same
+    size.
+
+    Args:
+        images: normal images ``(N, 3, H, W)``, uint8.
+        synthesis: strategy of the outliers.
+        textures: texture bank, or ``None``.
+        seed: seed of the experiment.
+        phase: name of the training phase; phases see different outliers.
+        batch_size: images a batch.
+        device: where batches are made.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        *,
+        synthesis: SynthesisParams,
+        textures: Tensor | None,
+        seed: int,
+        phase: int,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self.images = images.to(device)
+        self.synthesis = synthesis
+        self.textures = None if textures is None else textures.to(device)
+        self.seed = seed
+        self.phase = phase
+        self.batch_size = batch_size
+        self.steps_per_epoch = -(-len(images) // batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a 0-based step."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, self.phase, epoch]).permutation(len(self.images))
+        places = np.arange(position * self.batch_size, (position + 1) * self.batch_size)
+        chosen = order[places % len(order)]
+        # The place, not only the image, enters the key: a small set may repeat one in a batch.
+        keys = [
+            outlier_key(self.seed, self.phase, epoch, int(p), int(i))
+            for p, i in zip(places, chosen, strict=True)
+        ]
+        indices = torch.from_numpy(chosen).to(self.images.device)
+        normals = self.images[indices].float() / 255
+        outliers = synthesise(
+            normals,
+            self.synthesis.strategy,
+            keys,
+            self.textures,
+            match_grey=self.synthesis.match_grey,
+        )
+        return Batch(indices, normals, outliers.images, outliers.masks)
+
+
+class TeacherCache:
+    """The teacher's features of the training normals: frozen, hence computed once.
+
+    Args:
+        model: the detector whose teacher is asked.
+        images: normal images ``(N, 3, H, W)``, uint8.
+        limit_mib: above this size features are computed anew for each batch.
+    """
+
+    def __init__(self, model: DAF, images: Tensor, limit_mib: float = 1024.0) -> None:
+        self.model = model
+        self.levels: list[Tensor] | None = None
+        first = self._compute(images[:1])
+        size = sum(f.numel() * f.element_size() for f in first) * len(images)
+        if size <= limit_mib * 2**20:
+            chunks = [self._compute(chunk) for chunk in torch.split(images, FEATURE_BATCH)]
+            self.levels = [torch.cat(level) for level in zip(*chunks, strict=True)]
+
+    def __call__(self, batch: Batch) -> list[Tensor]:
+        """The teacher's features of a batch's normal images, three maps."""
+        if self.levels is None:
+            return self.model.teach(batch.normals)
+        return [level[batch.indices] for level in self.levels]
+
+    def _compute(self, images: Tensor) -> list[Tensor]:
+        device = self.model.teacher.mean.device
+        return self.model.teach(images.to(device).float() / 255)
+
+
+@torch.no_grad()
+def fit_channel_statistics(model: DAF, images: Tensor) -> None:
+    """Set the discrepancy's channel statistics to those of the teacher over ``images`` (uint8).
+
+    A deviation below 1 % of the level's mean one is set to that: a channel that is dead on normal
+    images would outweigh all others where it stirs.
+    """
+    device = model.teacher.mean.device
+    channels = model.teacher.channels
+    sums = [torch.zeros(c, dtype=torch.float64, device=device) for c in channels]
+    squares = [s.clone() for s in sums]
+    counts = [0] * len(sums)
+    for chunk in torch.split(images, FEATURE_BATCH):
+        for level, features in enumerate(model.teacher(chunk.to(device).float() / 255)):
+            f = features.double()  # the variance is a small difference of large sums
+            sums[level] += f.sum(dim=(0, 2, 3))
+            squares[level] += f.square().sum(dim=(0, 2, 3))
+            counts[level] += f.numel() // f.shape[1]
+    means = [s / n for s, n in zip(sums, counts, strict=True)]
+    variances = [q / n - m.square() for q, n, m in zip(squares, counts, means, strict=True)]
+    stds = [v.clamp(min=1e-12).sqrt() for v in variances]
+    stds = [s.clamp(min=SMALLEST_DEVIATION * float(s.mean())) for s in stds]
+    model.discrepancy.fit_normalisation(means, stds)

@@ -1,0 +1,114 @@
+"""What identifies an experiment, and the refusal of artifacts that belong to another one."""
+
+from typing import Any
+
+from daf_pipelines.models.backbones import STRIDES, check_image_size, check_weights
+from daf_pipelines.models.discrepancy import check_ssim_size
+from daf_pipelines.models.trained import check_identity
+from daf_pipelines.parameters import (
+    DatasetParams,
+    DecoderTrainingParams,
+    ModelParams,
+    Section,
+    SynthesisParams,
+    TeacherStudentTrainingParams,
+    fingerprint,
+)
+from daf_pipelines.sources.image_set import ImageSet, check_dataset
+from daf_pipelines.sources.registry import find_source
+from daf_pipelines.synthesis.strategies import find_strategy
+from daf_pipelines.synthesis.validation import identity as synthesis_identity
+
+# Where and how often something is computed does not change what comes out.
+_INCIDENTAL = {"device", "checkpoint_every"}
+
+
+def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: ModelParams) -> None:
+    """Refuse unknown sources, strategies and backbones, and missing weights, within seconds.
+
+    Raises:
+        ParameterError: an unknown name, or a combination that cannot work.
+        WeightsError: the teacher's weights are not there.
+    """
+    find_source(dataset.source)
+    find_strategy(synthesis.strategy)
+    check_weights(model.teacher)
+    for backbone in {model.teacher.backbone: None, model.student.backbone: None}:
+        check_image_size(backbone, dataset.image_size)
+    if model.discrepancy.structure == "ssim":
+        check_ssim_size(dataset.image_size // STRIDES[-1])
+
+
+def student_identity(
+    train_images: ImageSet,
+    synthesis: SynthesisParams,
+    model: ModelParams,
+    training: TeacherStudentTrainingParams,
+) -> dict[str, Any]:
+    """Everything that decides the student's weights, as plain JSON values."""
+    return {
+        "dataset": train_images.dataset,
+        "synthesis": synthesis_identity(synthesis),
+        "model": model.model_dump(mode="json"),
+        "teacher_student_training": _decisive(training),
+    }
+
+
+def decoder_identity(student: dict[str, Any], training: DecoderTrainingParams) -> dict[str, Any]:
+    """Everything that decides the detector's weights."""
+    return student | {"decoder_training": _decisive(training)}
+
+
+def check_inputs(
+    images: ImageSet,
+    synthesis_record: dict[str, Any],
+    dataset: DatasetParams,
+    synthesis: SynthesisParams,
+    seed: int,
+) -> None:
+    """Refuse images or outliers that belong to other parameters than those asked for.
+
+    Raises:
+        StaleArtifactError: with the pipeline that mends it.
+    """
+    check_dataset(images, dataset, seed)
+    wanted = images.dataset | {"synthesis": synthesis_identity(synthesis)}
+    check_identity(
+        synthesis_record["dataset"],
+        wanted,
+        "The output of outlier_synthesis",
+        "Run kedro run --pipelines outlier_synthesis",
+    )
+
+
+def check_student(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse a student of another experiment.
+
+    Raises:
+        StaleArtifactError: with the pipeline that mends it.
+    """
+    check_identity(
+        found,
+        wanted,
+        "The trained student",
+        "Run kedro run --pipelines teacher_student_training",
+    )
+
+
+def check_model(identity: dict[str, Any], images: ImageSet) -> None:
+    """Refuse a model that was trained on another dataset than ``images``.
+
+    Raises:
+        StaleArtifactError: with what mends it.
+    """
+    check_identity(identity, {"dataset": images.dataset}, "The trained model", "Run kedro run")
+
+
+def checkpoint_fingerprints(identity: dict[str, Any]) -> tuple[str, str]:
+    """Fingerprints of the checkpoints of both phases of the detector with this identity."""
+    student = {k: v for k, v in identity.items() if k != "decoder_training"}
+    return fingerprint(student), fingerprint(identity)
+
+
+def _decisive(params: Section) -> dict[str, Any]:
+    return params.model_dump(mode="json", exclude=_INCIDENTAL)

@@ -1,0 +1,188 @@
+"""The two training phases: teacher-student and decoder.
+
+Staged training runs both. The paper's joint training is a first phase of length 0 and a second
+one with ``train_student``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from daf_pipelines.models import DAF
+from daf_pipelines.models.daf import StudentOutput
+from daf_pipelines.parameters import (
+    DecoderTrainingParams,
+    ModelParams,
+    PhaseParams,
+    SynthesisParams,
+    TeacherStudentTrainingParams,
+    fingerprint,
+)
+from daf_pipelines.sources.image_set import ImageSet
+from daf_pipelines.training.batches import Batch, Batches, TeacherCache, fit_channel_statistics
+from daf_pipelines.training.checkpoints import Checkpoint
+from daf_pipelines.training.loop import Losses, PhaseResult, choose_device, run_phase
+from daf_pipelines.training.losses import auxiliary_loss, distillation_loss, segmentation_loss
+
+PHASES = ("teacher-student", "decoder")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What both phases train on.
+
+    Attributes:
+        images: normal images ``(N, 3, H, W)``, uint8, N >= 2.
+        textures: texture bank ``(T, 3, h, w)``, uint8, or ``None``.
+        synthesis: strategy of the outliers.
+        seed: seed of the experiment.
+        fingerprint: of everything that decides the outcome; checkpoints carry it.
+        checkpoints: folder of the checkpoints.
+    """
+
+    images: Tensor
+    textures: Tensor | None
+    synthesis: SynthesisParams
+    seed: int
+    fingerprint: str
+    checkpoints: Path
+
+    @classmethod
+    def of(
+        cls,
+        images: ImageSet,
+        textures: NDArray[np.uint8],
+        synthesis: SynthesisParams,
+        seed: int,
+        identity: dict[str, Any],
+        checkpoints: Path,
+    ) -> "TrainingData":
+        """Training data from prepared images and a texture bank, which may be empty."""
+        return cls(
+            images=torch.from_numpy(np.array(images.images)).permute(0, 3, 1, 2).contiguous(),
+            textures=torch.from_numpy(np.array(textures)) if len(textures) else None,
+            synthesis=synthesis,
+            seed=seed,
+            fingerprint=fingerprint(identity),
+            checkpoints=checkpoints,
+        )
+
+    def batches(self, phase: int, params: PhaseParams, device: torch.device) -> Batches:
+        """Batches of a phase."""
+        return Batches(
+            self.images,
+            synthesis=self.synthesis,
+            textures=self.textures,
+            seed=self.seed,
+            phase=phase,
+            batch_size=params.batch_size,
+            device=device,
+        )
+
+
+def initialise(params: ModelParams, images: Tensor, seed: int) -> DAF:
+    """An untrained detector: pretrained teacher, student and decoder initialised from ``seed``.
+
+    Args:
+        params: the networks.
+        images: normal images ``(N, 3, H, W)``, uint8, for the teacher's channel statistics.
+        seed: of the random initialisation.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = DAF.pretrained(params).eval()
+    if params.discrepancy.normalise == "channel":
+        fit_channel_statistics(model, images)
+    return model
+
+
+def train_student(
+    model: DAF, data: TrainingData, params: TeacherStudentTrainingParams
+) -> PhaseResult:
+    """Teacher-student training: L_kd + L_dis, the teacher on x, the student on x~."""
+    device = choose_device(params.device)
+    model.to(device).to(memory_format=torch.channels_last).train()
+    teacher = TeacherCache(model, data.images)
+
+    def losses(batch: Batch) -> Losses:
+        with _autocast(params, device):
+            student = model.study(batch.outliers)
+            return _student_losses(model, student, teacher(batch), batch)
+
+    return _run("teacher-student", _student_modules(model), losses, data, params, device)
+
+
+def train_decoder(model: DAF, data: TrainingData, params: DecoderTrainingParams) -> PhaseResult:
+    """Decoder training: L_seg, and L_kd + L_dis while the student stays trainable."""
+    device = choose_device(params.device)
+    model.to(device).to(memory_format=torch.channels_last).train()
+    modules = nn.ModuleDict({"decoder": model.decoder})
+    if params.train_student:
+        modules.update(dict(_student_modules(model).items()))
+    else:
+        model.student.eval()
+    teacher = TeacherCache(model, data.images) if _needs_normals(params) else None
+
+    def losses(batch: Batch) -> Losses:
+        with _autocast(params, device):
+            return _decoder_losses(model, batch, params, teacher)
+
+    return _run("decoder", modules, losses, data, params, device)
+
+
+def _run(
+    name: str,
+    modules: nn.ModuleDict,
+    losses: Callable[[Batch], Losses],
+    data: TrainingData,
+    params: PhaseParams,
+    device: torch.device,
+) -> PhaseResult:
+    batches = data.batches(PHASES.index(name), params, device)
+    checkpoint = Checkpoint.of(data.checkpoints, name, data.fingerprint)
+    return run_phase(name, modules, batches, losses, params, checkpoint)
+
+
+def _needs_normals(params: DecoderTrainingParams) -> bool:
+    return params.train_student or params.teacher_sees == "normal"
+
+
+def _decoder_losses(
+    model: DAF, batch: Batch, params: DecoderTrainingParams, teacher: TeacherCache | None
+) -> Losses:
+    normal = teacher(batch) if teacher else []
+    cue = normal if params.teacher_sees == "normal" else model.teach(batch.outliers)
+    with torch.set_grad_enabled(params.train_student):
+        student = model.study(batch.outliers)
+        maps = [a + b for a, b in model.discrepancy(student.projected, cue)]
+    losses = {"seg": segmentation_loss(model.segment(maps, student), batch.masks)}
+    if params.train_student:
+        losses |= _student_losses(model, student, normal, batch)
+    return losses
+
+
+def _student_losses(
+    model: DAF, student: StudentOutput, teacher: list[Tensor], batch: Batch
+) -> Losses:
+    terms = model.discrepancy(student.projected, teacher)
+    losses = {"kd": distillation_loss(terms, batch.masks)}
+    heads = model.auxiliary(student)
+    if heads:
+        losses["dis"] = auxiliary_loss(heads, batch.masks)
+    return losses
+
+
+def _student_modules(model: DAF) -> nn.ModuleDict:
+    return nn.ModuleDict(
+        {"student": model.student, "projections": model.projections, "heads": model.heads}
+    )
+
+
+def _autocast(params: PhaseParams, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=params.precision == "bfloat16")

@@ -1,0 +1,164 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from daf_pipelines.errors import MetricUndefinedError
+from daf_pipelines.metrics import aupro, pixel_ap, pixel_auroc
+
+METRICS = [pixel_auroc, pixel_ap, aupro]
+
+
+def reference_aupro(maps, masks, max_fpr):
+    """The definition, threshold by threshold, region by region."""
+    regions = []
+    for index, mask in enumerate(masks):
+        labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        regions += [(index, labelled == k) for k in range(1, count + 1)]
+    points = [(0.0, 0.0)]
+    for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
+        flagged = maps >= threshold
+        pro = np.mean([flagged[index][region].mean() for index, region in regions])
+        points.append((flagged[masks == 0].mean(), pro))
+    area = 0.0
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        if x0 < max_fpr < x1:
+            x1, y1 = max_fpr, y0 + (y1 - y0) * (max_fpr - x0) / (x1 - x0)  # noqa: PLW2901
+        if x1 <= max_fpr:
+            area += (x1 - x0) * (y0 + y1) / 2
+    return area / max_fpr
+
+
+@st.composite
+def scored_masks(draw, levels=6):
+    shape = draw(st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)))
+    masks = draw(arrays(np.uint8, shape, elements=st.integers(0, 1)))
+    scores = draw(arrays(np.int64, shape, elements=st.integers(-levels, levels)))
+    return (scores / 8).astype(np.float32), masks
+
+
+both_classes = scored_masks().filter(lambda pair: 0 < pair[1].mean() < 1)
+
+
+class TestHandComputed:
+    def test_perfect_maps(self):
+        masks = np.zeros((2, 4, 4), dtype=np.uint8)
+        masks[0, 1:3, 1:3] = 1
+        for metric in METRICS:
+            assert metric(masks.astype(np.float32), masks) == 1
+
+    def test_constant_maps_score_as_chance(self):
+        masks = np.zeros((1, 4, 5), dtype=np.uint8)
+        masks[0, 0, :5] = 1
+        maps = np.full(masks.shape, 0.3, dtype=np.float32)
+        assert pixel_auroc(maps, masks) == 0.5
+        assert pixel_ap(maps, masks) == 0.25
+        # One straight line from (0, 0) to (1, 1): 0.3 * 0.3 / 2, over 0.3.
+        assert aupro(maps, masks) == pytest.approx(0.15)
+
+    def test_small_regions_count_as_much_as_large_ones(self):
+        masks = np.array([[[1, 0, 1, 1, 1, 1, 0, 0, 0, 0]]], dtype=np.uint8)
+        large_only = np.array([[[0, 1, 9, 9, 9, 9, 1, 1, 1, 1]]], dtype=np.float32)
+        # The large region is found at FPR 0, the one-pixel region only after every normal pixel.
+        assert aupro(large_only, masks) == 0.5
+        assert pixel_auroc(large_only, masks) == pytest.approx(0.8)
+
+    def test_diagonal_neighbours_are_one_region(self):
+        masks = np.array([[[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]], dtype=np.uint8)
+        maps = np.zeros(masks.shape, dtype=np.float32)
+        maps[0, 2, 3] = 1
+        # Two regions, one of them found at once, the other tied with all normal pixels.
+        assert aupro(maps, masks, max_fpr=1) == pytest.approx(0.75)
+
+    def test_end_point_is_interpolated(self):
+        # 4 normal pixels: the curve goes (0, 0), (0.25, 0), (0.25, 1), (1, 1).
+        masks = np.array([[[1, 0, 0, 0, 0]]], dtype=np.uint8)
+        maps = np.array([[[3, 4, 2, 1, 0]]], dtype=np.float32)
+        assert aupro(maps, masks, max_fpr=0.2) == 0
+        assert aupro(maps, masks, max_fpr=0.3) == pytest.approx(0.05 / 0.3)
+        assert aupro(maps, masks, max_fpr=1) == pytest.approx(0.75)
+
+
+class TestAgainstReferences:
+    @settings(deadline=None)
+    @given(both_classes, st.sampled_from([0.01, 0.05, 0.3, 0.5, 1.0]))
+    def test_aupro(self, pair, max_fpr):
+        value = aupro(*pair, max_fpr=max_fpr)
+        assert value == pytest.approx(reference_aupro(*pair, max_fpr), abs=1e-12)
+        assert 0 <= value <= 1
+
+    @settings(deadline=None)
+    @given(both_classes)
+    def test_auroc_and_ap(self, pair):
+        maps, masks = pair
+        expected_ap = average_precision_score(masks.ravel(), maps.ravel())
+        assert pixel_auroc(maps, masks) == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()))
+        assert pixel_ap(maps, masks) == pytest.approx(expected_ap)
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_continuous_scores(self, seed):
+        rng = np.random.default_rng(seed)
+        masks = (ndimage.gaussian_filter(rng.normal(size=(4, 24, 24)), (0, 2, 2)) > 0.1).astype(
+            np.uint8
+        )
+        maps = (masks * 0.5 + rng.random(masks.shape)).astype(np.float32)
+        assert aupro(maps, masks) == pytest.approx(reference_aupro(maps, masks, 0.3), abs=1e-9)
+
+    def test_never_above_one_with_many_regions(self):
+        masks = np.zeros((1, 150, 150), dtype=np.uint8)
+        masks[0, ::3, ::3] = 1  # 2500 regions: sums of 1 / 2500 do not end at exactly 1
+        for max_fpr in (0.01, 0.3, 0.7, 1.0):
+            assert aupro(masks.astype(np.float32), masks, max_fpr) == 1
+
+
+class TestInvariances:
+    @settings(deadline=None)
+    @given(both_classes)
+    def test_increasing_transforms_change_nothing(self, pair):
+        maps, masks = pair
+        for metric in METRICS:
+            assert metric(np.exp(maps), masks) == metric(maps, masks)
+
+    def test_inputs_are_left_alone(self):
+        rng = np.random.default_rng(0)
+        maps, masks = rng.random((2, 5, 5)), rng.integers(0, 2, (2, 5, 5))
+        before = maps.copy(), masks.copy()
+        aupro(maps, masks)
+        np.testing.assert_array_equal(maps, before[0])
+        np.testing.assert_array_equal(masks, before[1])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+class TestErrors:
+    def test_no_defect_pixel(self, metric):
+        with pytest.raises(MetricUndefinedError, match="no defect pixel"):
+            metric(np.zeros((2, 3, 3)), np.zeros((2, 3, 3)))
+
+    def test_no_normal_pixel(self, metric):
+        with pytest.raises(MetricUndefinedError, match="no normal pixel"):
+            metric(np.zeros((2, 3, 3)), np.ones((2, 3, 3)))
+
+    def test_empty(self, metric):
+        with pytest.raises(MetricUndefinedError):
+            metric(np.zeros((0, 3, 3)), np.zeros((0, 3, 3)))
+
+    def test_not_finite(self, metric):
+        maps = np.zeros((1, 3, 3))
+        maps[0, 1, 1] = np.nan
+        with pytest.raises(ValueError, match="not finite"):
+            metric(maps, np.eye(3)[None])
+
+    def test_shapes(self, metric):
+        with pytest.raises(ValueError, match="one shape"):
+            metric(np.zeros((1, 3, 3)), np.zeros((1, 3, 4)))
+
+
+@pytest.mark.parametrize("max_fpr", [0, -0.1, 1.1])
+def test_max_fpr_out_of_range(max_fpr):
+    with pytest.raises(ValueError, match="max_fpr"):
+        aupro(np.eye(3)[None], np.eye(3)[None], max_fpr)

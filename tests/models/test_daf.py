@@ -1,0 +1,173 @@
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import plain_daf
+from daf_pipelines.errors import ParameterError
+from daf_pipelines.models import DAF, Backbone
+from daf_pipelines.models.daf import discrepancy_map
+from daf_pipelines.parameters import ModelParams
+
+PAPER = {"teacher": {"backbone": "resnet18", "weights": "hub"}}
+
+
+def params(teacher="test_byobnet", student="test_byobnet", **sections):
+    return ModelParams.model_validate(
+        {
+            "teacher": {"backbone": teacher, "weights": "hub"},
+            "student": {"backbone": student},
+            "decoder": {"width": 16},
+        }
+        | sections
+    )
+
+
+def build(*args, seed=0, **sections):
+    torch.manual_seed(seed)
+    return DAF(params(*args, **sections))
+
+
+def images(size=96, batch=2, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(batch, 3, size, size, generator=generator, dtype=dtype)
+
+
+class TestForward:
+    @torch.no_grad()
+    def test_equals_the_equations(self):
+        model = build().double().eval()
+        x = images(dtype=torch.float64)
+        teacher, student = model.teacher(x), model.student(x)
+        maps = [plain_daf.discrepancy(s, t) for s, t in zip(student, teacher, strict=True)]
+        expected = sum(
+            F.interpolate(m.mean(dim=1, keepdim=True), size=(96, 96), mode="nearest") for m in maps
+        )
+        probability = torch.sigmoid(plain_daf.decode(model.decoder, maps, student))
+        found = model(x)
+        torch.testing.assert_close(found[0], expected, atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(found[1], probability, atol=1e-8, rtol=1e-8)
+
+    @pytest.mark.parametrize(
+        ("teacher", "student"),
+        [("test_byobnet", "test_resnet"), ("tf_efficientnet_lite0", "test_mambaout")],
+    )
+    def test_student_of_another_backbone(self, teacher, student):
+        model = build(teacher, student).eval()
+        with torch.no_grad():
+            discrepancy, probability = model(images())
+            study = model.study(images())
+        assert [f.shape[1] for f in study.projected] == model.teacher.channels
+        assert [f.shape[1] for f in study.features] == model.student.channels
+        assert discrepancy.shape == probability.shape == (2, 1, 96, 96)
+        assert 0 <= probability.min() < probability.max() <= 1
+        assert discrepancy.min() >= 0
+
+    def test_projection_is_a_1x1_convolution_where_channels_differ(self):
+        model = build("test_byobnet", "test_resnet")  # 32, 64, 128 and 32, 48, 192 channels
+        shapes = [[tuple(p.shape) for p in m.parameters()] for m in model.projections]
+        assert shapes == [[], [(64, 48, 1, 1), (64,)], [(128, 192, 1, 1), (128,)]]
+
+    def test_squared_form_takes_small_images(self):
+        model = build(discrepancy={"structure": "squared"}).eval()
+        with torch.no_grad():
+            assert model(images(32))[0].shape == (2, 1, 32, 32)
+
+    def test_ssim_form_needs_96_pixels(self):
+        with pytest.raises(ParameterError, match=r"dataset\.image_size to 96"):
+            build().eval()(images(80))
+
+    def test_student_equal_to_the_teacher_leaves_no_discrepancy(self):
+        model = build().eval()
+        model.student = copy.deepcopy(model.teacher)
+        with torch.no_grad():
+            discrepancy, _ = model(images())
+        torch.testing.assert_close(discrepancy, torch.zeros_like(discrepancy), atol=1e-4, rtol=0)
+
+
+class TestTeacher:
+    def test_frozen_and_in_evaluation_mode_whatever_the_model_is(self):
+        model = build()
+        before = copy.deepcopy(model.teacher.state_dict())
+        for set_mode in (lambda: None, model.train, model.eval, model.train):
+            set_mode()
+            assert not any(m.training for m in model.teacher.modules())
+            features = model.teach(images())
+            assert not any(f.requires_grad for f in features)
+        assert not any(p.requires_grad for p in model.teacher.parameters())
+        assert all(torch.equal(v, before[k]) for k, v in model.teacher.state_dict().items())
+
+    def test_everything_else_follows_the_mode(self):
+        model = build().train()
+        others = [model.student, model.decoder, model.heads, model.projections]
+        assert all(m.training for other in others for m in other.modules())
+        model.eval()
+        assert not any(m.training for other in others for m in other.modules())
+
+    def test_its_view_is_normalised_when_asked(self):
+        model = build(discrepancy={"normalise": "channel"})
+        raw = model.teacher(images())
+        means = [f.mean(dim=(0, 2, 3)) for f in raw]
+        model.discrepancy.fit_normalisation(means, [torch.full_like(m, 2.0) for m in means])
+        for found, f, mean in zip(model.teach(images()), raw, means, strict=True):
+            torch.testing.assert_close(found, (f - mean[:, None, None]) / 2)
+
+
+class TestPaper:
+    """ResNet-18 to the letter."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def model(cls):
+        return DAF(ModelParams.model_validate(PAPER | {"student": {"backbone": "resnet18"}}))
+
+    def test_channels(self, model):
+        assert model.teacher.channels == model.student.channels == [64, 128, 256]
+        assert list(model.projections.parameters()) == []
+        assert [h.layers[0].weight.shape for h in model.heads] == [
+            (16, 64, 3, 3),
+            (32, 128, 3, 3),
+            (64, 256, 3, 3),
+        ]
+        decoder = model.decoder
+        assert decoder.fusion.tiles == [4, 2, 1]
+        assert [n.num_features for n in (decoder.fusion.norm, decoder.norm3)] == [256, 256]
+        assert [n.num_features for n in (decoder.norm2, decoder.norm1)] == [128, 64]
+        assert decoder.head.weight.shape == (1, 64, 1, 1)
+
+    def test_student_starts_at_random(self, model):
+        pairs = zip(model.student.parameters(), model.teacher.parameters(), strict=True)
+        assert not all(torch.equal(s, t) for s, t in pairs)
+
+
+class TestHeads:
+    def test_one_a_level(self):
+        model = build()
+        study = model.study(images())
+        assert [h.shape for h in model.auxiliary(study)] == [(2, 1, s, s) for s in (24, 12, 6)]
+
+    def test_none(self):
+        model = build(auxiliary_heads=False)
+        assert model.auxiliary(model.study(images())) == []
+        assert list(model.heads.parameters()) == []
+
+
+class TestDiscrepancyMap:
+    def test_by_hand(self):
+        first = torch.zeros(1, 2, 4, 4)
+        first[0, :, 1, 2] = torch.tensor([1.0, 3.0])
+        second = torch.zeros(1, 4, 2, 2)
+        second[0, 0, 0, 1] = 4
+        third = torch.full((1, 8, 1, 1), 10.0)
+        expected = torch.full((16, 16), 10.0)
+        expected[4:8, 8:12] += 2
+        expected[0:8, 8:16] += 1
+        assert torch.equal(discrepancy_map([first, second, third])[0, 0], expected)
+
+
+def test_given_teacher_is_used():
+    torch.manual_seed(0)
+    teacher = Backbone("test_byobnet")
+    model = DAF(params(), teacher)
+    assert model.teacher is teacher

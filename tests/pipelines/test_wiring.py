@@ -1,0 +1,77 @@
+"""What the pipelines can reach, read off their graph."""
+
+from itertools import pairwise
+
+import pytest
+from kedro.pipeline import Pipeline
+
+from daf_pipelines.pipeline_registry import EXPERIMENT, experiment, register_pipelines
+
+# Folders that a node works in; nothing makes them.
+FOLDERS = {"checkpoints", "inference_folder"}
+ABOUT_TEST_IMAGES = {"test_images", "image_scores", "anomaly_maps", "metrics"}
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[str, Pipeline]:
+    from kedro.framework.project import configure_project
+
+    configure_project("daf_pipelines")
+    return register_pipelines()
+
+
+def data_inputs(pipeline: Pipeline) -> set[str]:
+    return {name for name in pipeline.inputs() if not name.startswith("params:")}
+
+
+class TestTestSplit:
+    @pytest.mark.parametrize(
+        "made", ["textures", "synthetic_validation", "student", "trained_model", "detector"]
+    )
+    def test_nothing_that_decides_a_detector_reads_it(self, made: str) -> None:
+        ancestors = experiment().to_outputs(made)
+        read = set().union(*(node.inputs for node in ancestors.nodes))
+        assert not read & ABOUT_TEST_IMAGES
+
+    def test_only_scoring_and_reporting_read_it(self, pipelines: dict[str, Pipeline]) -> None:
+        readers = {
+            (name, node.func.__name__)
+            for name in (*EXPERIMENT, "inference")
+            for node in pipelines[name].nodes
+            if "test_images" in node.inputs
+        }
+        assert readers == {
+            ("evaluation", "score_test_images"),
+            ("evaluation", "compute_metrics"),
+            ("evaluation", "draw"),
+        }
+
+    def test_the_manifest_ends_with_ingestion(self) -> None:
+        """It lists the test images with their labels."""
+        readers = {n.func.__name__ for n in experiment().nodes if "manifest" in n.inputs}
+        assert readers == {"prepare_images", "summarise"}
+        (summary,) = (n for n in experiment().nodes if "dataset_summary" in n.inputs)
+        assert summary.func.__name__ == "compute_metrics"
+
+
+class TestOrder:
+    def test_default_is_the_experiment(self, pipelines: dict[str, Pipeline]) -> None:
+        nodes = {node.name for name in EXPERIMENT for node in pipelines[name].nodes}
+        assert {node.name for node in pipelines["__default__"].nodes} == nodes
+        assert set(pipelines) == {*EXPERIMENT, "inference", "__default__"}
+
+    def test_each_pipeline_needs_only_what_the_ones_before_have_made(
+        self, pipelines: dict[str, Pipeline]
+    ) -> None:
+        made = set(FOLDERS)
+        for name in (*EXPERIMENT, "inference"):
+            assert data_inputs(pipelines[name]) <= made, name
+            made |= pipelines[name].all_outputs()
+
+    def test_each_needs_the_one_before(self, pipelines: dict[str, Pipeline]) -> None:
+        for before, after in pairwise(EXPERIMENT):
+            assert data_inputs(pipelines[after]) & pipelines[before].all_outputs(), after
+        assert "detector" in data_inputs(pipelines["inference"])
+
+    def test_the_default_run_needs_parameters_only(self, pipelines: dict[str, Pipeline]) -> None:
+        assert data_inputs(pipelines["__default__"]) == {"checkpoints"}

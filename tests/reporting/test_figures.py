@@ -1,0 +1,229 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+from daf_pipelines.reporting import (
+    colour_range,
+    detections_figure,
+    heatmap_sheet,
+    overlay,
+    synthesis_preview,
+)
+from daf_pipelines.reporting.figures import OUTLINE
+from daf_pipelines.reporting.plots import ANOMALOUS, NORMAL
+
+SIZE = 16
+
+
+def make_set(count, defective=()):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+    masks = np.zeros((count, SIZE, SIZE), dtype=np.uint8)
+    for index in defective:
+        masks[index, 3:8, 3:8] = 1
+    maps = (rng.random(masks.shape) + masks).astype(np.float32)
+    return images, maps, masks
+
+
+def titles(figure):
+    return [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+
+
+def outlines(figure):
+    return sum(bool(ax.collections) for ax in figure.axes)
+
+
+def draws(figure, tmp_path):
+    figure.savefig(tmp_path / "figure.png")
+    return 1_000 < (tmp_path / "figure.png").stat().st_size < 1_000_000
+
+
+class TestOverlay:
+    grey = np.full((2, 3, 3), 100, dtype=np.uint8)
+
+    def test_below_low_shows_the_image_unchanged(self):
+        heat = np.array([[0.0, 0.1, 0.2], [-5, 0.2, 0.2]])
+        picture = overlay(self.grey, heat, low=0.2, high=1)
+        assert picture.dtype == np.uint8
+        np.testing.assert_array_equal(picture, self.grey)
+
+    def test_colours_of_the_image_turn_grey(self):
+        image = np.array([[[255, 0, 0], [0, 255, 0]]], dtype=np.uint8)
+        picture = overlay(image, np.zeros((1, 2)), 0, 1)
+        np.testing.assert_array_equal(picture, [[[76] * 3, [150] * 3]])
+
+    def test_brighter_with_the_score_and_clipped_above_high(self):
+        black = np.zeros((1, 5, 3), dtype=np.uint8)
+        picture = overlay(black, np.array([[0, 0.25, 0.5, 1, 7]]), 0, 1)[0].astype(int)
+        assert (np.diff(picture.sum(axis=-1)[:4]) > 30).all()
+        np.testing.assert_array_equal(picture[3], picture[4])
+
+    def test_floats_as_bytes(self):
+        image, maps, _ = make_set(1)
+        as_floats = overlay(image[0] / np.float32(255), maps[0], 0, 1)
+        np.testing.assert_array_equal(as_floats, overlay(image[0], maps[0], 0, 1))
+
+    @pytest.mark.parametrize("value", [0.0, 3.0])
+    def test_constant_map(self, value):
+        picture = overlay(self.grey, np.full((2, 3), value), value, value)
+        np.testing.assert_array_equal(picture, self.grey)
+
+    def test_sizes(self):
+        with pytest.raises(ValueError, match="one size"):
+            overlay(self.grey, np.zeros((3, 2)), 0, 1)
+
+
+class TestColourRange:
+    def test_quantiles(self):
+        assert colour_range(np.linspace(0, 1, 1000).reshape(10, 10, 10)) == pytest.approx(
+            (0.5, 0.998)
+        )
+
+    def test_the_sample_of_a_large_set_is_even(self):
+        columns = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (60, 256, 1))
+        assert colour_range(columns) == pytest.approx((0.5, 0.998), abs=0.01)
+
+
+class TestHeatmapSheet:
+    scores = np.array([0.1, 0.9, 0.6, 0.2, 0.4, 0.8])
+    labels = np.array([0, 0, 0, 1, 1, 1])
+
+    def sheet(self, **options):
+        images, maps, masks = make_set(6, defective=(3, 4, 5))
+        options = {"masks": masks} | options
+        return heatmap_sheet(images, maps, self.scores, self.labels, 0.5, **options)
+
+    def test_worst_mistakes_first(self, tmp_path):
+        figure = self.sheet()
+        assert titles(figure) == [
+            "✗ false alarm · normal · 0.9",
+            "✗ missed · anomalous · 0.2",
+            "✗ false alarm · normal · 0.6",
+            "✗ missed · anomalous · 0.4",
+            "✓ detected · anomalous · 0.8",
+            "✓ passed · normal · 0.1",
+        ]
+        assert draws(figure, tmp_path)
+
+    def test_given_order(self):
+        scores = [float(title.split()[-1]) for title in titles(self.sheet(order="given"))]
+        assert scores == self.scores.tolist()
+
+    def test_pictures_follow_the_order(self):
+        images, _, _ = make_set(6)
+        panels = [ax for ax in self.sheet().axes if ax.get_title(loc="left")]
+        for ax, index in zip(panels, [1, 3, 2, 4, 5, 0], strict=True):
+            np.testing.assert_array_equal(ax.images[0].get_array(), images[index])
+
+    def test_header_counts_all_images_not_only_those_shown(self):
+        header = [text.get_text() for text in self.sheet(limit=2).texts]
+        assert header[0] == "4 of 6 images on the wrong side of threshold 0.5"
+        assert header[1].startswith("2 of 6 shown, worst mistakes first")
+
+    def test_limit_keeps_the_worst(self):
+        assert [t.split(" · ")[0] for t in titles(self.sheet(limit=2))] == [
+            "✗ false alarm",
+            "✗ missed",
+        ]
+
+    def test_class_colours_and_frames_of_mistakes(self):
+        figure = self.sheet()
+        left_titles = [ax._left_title for ax in figure.axes if ax.get_title(loc="left")]
+        colours = [title.get_color() for title in left_titles]
+        assert colours == [NORMAL, ANOMALOUS, NORMAL, ANOMALOUS, ANOMALOUS, NORMAL]
+        frames = [artist.get_edgecolor() for artist in figure.patches + figure.artists]
+        assert frames.count(to_rgba(NORMAL)) == frames.count(to_rgba(ANOMALOUS)) == 2
+
+    def test_outlines_only_where_there_is_a_mask(self):
+        assert outlines(self.sheet()) == 3
+        assert outlines(self.sheet(masks=None)) == 0
+
+    def test_defect_types(self):
+        types = ["good", "good", "good", "crack", "a very long defect type name", "crack"]
+        shown = titles(self.sheet(defect_types=types))
+        assert shown[1] == "✗ missed · crack · 0.2"
+        assert shown[3] == "✗ missed · a very long def… · 0.4"
+
+    def test_one_scale_for_all_maps(self):
+        images, maps, _ = make_set(2)
+        maps[1] *= 10
+        figure = heatmap_sheet(images, maps, [0, 1], [0, 1], 0.5, order="given")
+        expected = overlay(images[0], maps[0], *colour_range(maps))
+        np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), expected)
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_one_image_with_a_constant_map(self, label, tmp_path):
+        images, maps, _ = make_set(1)
+        figure = heatmap_sheet(images, np.ones_like(maps), [0.3], [label], 0.5)
+        assert len(titles(figure)) == 1
+        assert draws(figure, tmp_path)
+
+
+class TestDetectionsFigure:
+    def shown(self, count, scores, labels, **options):
+        images, maps, masks = make_set(len(scores))
+        figure = detections_figure(
+            images, maps, scores, labels, 0.5, masks=masks, count=count, **options
+        )
+        return [ax.get_title() for ax in figure.axes if ax.get_title()], figure
+
+    def test_only_true_detections_spread_over_their_scores(self, tmp_path):
+        scores = np.array([0.9, 0.95, 0.6, 0.7, 0.3, 0.8, 1.0])
+        labels = np.array([1, 0, 1, 1, 1, 1, 1])
+        names, figure = self.shown(3, scores, labels)
+        assert names == ["score 0.6", "score 0.8", "score 1"]
+        assert draws(figure, tmp_path)
+
+    def test_image_above_heatmap(self):
+        images, maps, _ = make_set(2)
+        _, figure = self.shown(5, [0.1, 0.9], [0, 1], defect_types=["good", "crack"])
+        above, below = figure.axes
+        assert above.get_title() == "crack · score 0.9"
+        np.testing.assert_array_equal(above.images[0].get_array(), images[1])
+        expected = overlay(images[1], maps[1], *colour_range(maps))
+        np.testing.assert_array_equal(below.images[0].get_array(), expected)
+        assert above.get_position().y0 > below.get_position().y1
+
+    def test_nothing_detected(self, tmp_path):
+        names, figure = self.shown(3, [0.9, 0.1], [0, 1])
+        assert names == []
+        assert figure.axes[0].texts[0].get_text() == "no defect detected"
+        assert draws(figure, tmp_path)
+
+
+class TestSynthesisPreview:
+    @pytest.mark.parametrize("count", [1, 4, 7, 10])
+    def test_rows_of_three(self, count, tmp_path):
+        originals, _, masks = make_set(count, defective=range(count))
+        outliers = 255 - originals
+        figure = synthesis_preview(originals, outliers, masks)
+        pictures = [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
+        assert len(pictures) == 3 * count
+        assert outlines(figure) == count
+        for expected in (originals[-1], outliers[-1]):
+            assert any(np.array_equal(picture, expected) for picture in pictures)
+        assert draws(figure, tmp_path)
+
+    def test_outline_along_the_border_is_closed_and_keeps_the_panel(self):
+        originals, _, masks = make_set(1)
+        masks[:] = 1
+        outlined = synthesis_preview(originals, originals, masks).axes[2]
+        (contour,) = outlined.collections
+        (path,) = contour.get_paths()
+        corners = path.get_extents()
+        assert (corners.x0, corners.x1) == (-0.5, SIZE - 0.5)
+        assert outlined.get_xlim() == (-0.5, SIZE - 0.5)
+        assert contour.get_edgecolor()[0][1] == pytest.approx(int(OUTLINE[3:5], 16) / 255)
+
+    def test_floats(self):
+        originals, _, masks = make_set(1)
+        figure = synthesis_preview(originals / 255, originals / 255, masks)
+        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), originals[0])
+
+
+def test_no_global_plotting_state_is_touched():
+    code = "import sys, daf_pipelines.reporting; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,209 @@
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from daf_pipelines.errors import DataError
+from daf_pipelines.parameters import DatasetParams, ScoringParams
+from daf_pipelines.scoring.detector import Detector, image_scores
+from daf_pipelines.sources.image_set import prepare
+from daf_pipelines.sources.manifest import build_manifest
+
+
+def as_tensor(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+
+class TestMaps:
+    @pytest.mark.parametrize(
+        "scoring", [{}, {"segmentation_weight": 0.5, "blur_sigma": 9}, {"blur_sigma": 0.1}]
+    )
+    @torch.no_grad()
+    def test_blurred_sum_of_discrepancy_and_weighted_probability(
+        self, make_detector, images, scoring
+    ):
+        detector = make_detector(scoring)
+        params = ScoringParams(**scoring)
+        discrepancy, probability = detector.model(as_tensor(images))
+        plain = (discrepancy + params.segmentation_weight * probability)[:, 0].double().numpy()
+        sigma = params.blur_sigma * 96 / 256
+        found = detector.score(images).maps
+        assert found.shape == (5, 96, 96)
+        assert found.dtype == np.float32
+        for blurred, unblurred in zip(found, plain, strict=True):
+            # scipy calls the reflection without repeated edge "mirror".
+            expected = ndimage.gaussian_filter(unblurred, sigma, mode="mirror", truncate=4)
+            np.testing.assert_allclose(blurred, expected, rtol=1e-5, atol=1e-5)
+
+    @torch.no_grad()
+    def test_without_blur(self, make_detector, images):
+        detector = make_detector({"blur_sigma": 0})
+        discrepancy, probability = detector.model(as_tensor(images))
+        expected = (discrepancy + 3 * probability)[:, 0].numpy()
+        np.testing.assert_allclose(detector.score(images).maps, expected, rtol=1e-5, atol=1e-6)
+
+    def test_widest_blur_fits_the_smallest_images(self, make_detector):
+        detector = make_detector({"blur_sigma": 32})
+        ones = torch.ones(1, 1, 32, 32)
+        torch.testing.assert_close(detector.combine(ones, 0 * ones), ones)
+
+    def test_a_default_point_is_spread_over_sigma_4_at_256(self, make_detector):
+        point = torch.zeros(1, 1, 256, 256)
+        point[..., 128, 128] = 1
+        found = make_detector().combine(0 * point, point)[0, 0]
+        assert found.sum().item() == pytest.approx(3, rel=1e-5)
+        offsets = torch.arange(256) - 128.0
+        variance = (found.sum(dim=0) * offsets**2).sum() / 3
+        assert variance.item() == pytest.approx(16, rel=0.02)
+
+
+class TestImageScores:
+    def test_mean_of_the_50_largest_at_256(self):
+        maps = torch.zeros(2, 1, 256, 256)
+        maps[0].view(-1)[torch.randperm(256**2)[:50]] = torch.arange(1.0, 51)
+        maps[1] = 7
+        assert image_scores(maps, ScoringParams()).tolist() == [25.5, 7]
+
+    @pytest.mark.parametrize(
+        ("size", "count"), [(512, 200), (256, 50), (128, 12), (64, 3), (32, 1)]
+    )
+    def test_share_of_the_pixels_is_the_same_at_every_size(self, size, count):
+        values = torch.arange(float(size**2)).flip(0)
+        found = image_scores(values.view(1, 1, size, size), ScoringParams())
+        assert found.item() == pytest.approx(size**2 - 1 - (count - 1) / 2)
+
+    def test_more_than_there_are(self):
+        maps = torch.tensor([1.0, 2, 3, 6]).view(1, 1, 2, 2)
+        assert image_scores(maps, ScoringParams(top_pixels=10**6)) == 3
+
+    def test_of_the_map_that_is_returned(self, make_detector, images):
+        scores, maps = make_detector().score(images)
+        count = round(50 * 96**2 / 256**2)
+        expected = np.sort(maps.reshape(5, -1))[:, -count:].mean(axis=1)
+        np.testing.assert_allclose(scores, expected, rtol=1e-5)
+        assert scores.dtype == np.float32
+        assert len(set(scores.tolist())) == 5
+
+
+class TestScore:
+    @pytest.mark.parametrize("batch_size", [1, 2, 16])
+    def test_batch_size_does_not_matter(self, make_detector, images, batch_size):
+        detector = make_detector()
+        expected = detector.score_batch(images)
+        found = detector.score(images, batch_size=batch_size)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found.maps, expected.maps, rtol=1e-5, atol=1e-5)
+
+    def test_read_only_images_are_left_alone(self, make_detector, images, recwarn):
+        images.flags.writeable = False
+        before = images.copy()
+        make_detector().score(images)
+        np.testing.assert_array_equal(images, before)
+        assert not [w for w in recwarn if "writ" in str(w.message)]
+
+    def test_a_model_in_training_mode_is_set_to_evaluation(self, make_detector, images):
+        detector = make_detector()
+        again = Detector(detector.model.train(), detector.scoring, 96)
+        state = {k: v.clone() for k, v in again.model.state_dict().items()}
+        again.score(images)
+        assert all(torch.equal(v, state[k]) for k, v in again.model.state_dict().items())
+
+
+class TestLabels:
+    def test_strictly_above_the_threshold(self, make_detector):
+        detector = make_detector(threshold=0.5)
+        found = detector.labels([0.4, 0.5, np.nextafter(0.5, 1), 3])
+        assert found.tolist() == [0, 0, 1, 1]
+        assert found.dtype == np.int64
+
+    def test_uncalibrated_detectors_find_nothing(self, make_detector):
+        assert make_detector().labels([1e30]).tolist() == [0]
+
+    def test_single_precision_scores_at_a_threshold_from_them(self, make_detector):
+        score = np.float32(0.1)
+        assert make_detector(threshold=float(score)).labels(np.array([score])).tolist() == [0]
+
+
+class TestSaveAndLoad:
+    def test_scores_are_identical(self, make_detector, images, tmp_path):
+        saved = make_detector({"top_pixels": 20, "blur_sigma": 2})
+        saved.save(tmp_path / "d")
+        loaded = Detector.load(tmp_path / "d")
+        for a, b in zip(saved.score(images), loaded.score(images), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_everything_else_travels_with_it(self, make_detector, tmp_path):
+        saved = make_detector(
+            threshold=1 / 3, heat_range=(0.25, 1.5), metadata={"dataset": {"seed": 0}, "n": None}
+        )
+        saved.save(tmp_path / "d")
+        loaded = Detector.load(tmp_path / "d")
+        for name in ("threshold", "heat_range", "metadata", "image_size", "scoring"):
+            assert getattr(loaded, name) == getattr(saved, name), name
+        assert loaded.model.params == saved.model.params
+        assert not loaded.model.training
+        assert json.loads((tmp_path / "d" / "config.json").read_text())["image_size"] == 96
+
+    def test_uncalibrated(self, make_detector, tmp_path):
+        make_detector().save(tmp_path / "d")
+        assert Detector.load(tmp_path / "d").threshold == float("inf")
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(DataError, match="holds no trained model"):
+            Detector.load(tmp_path / "none")
+
+
+class TestPrepare:
+    """One path for pixels: what is scored is what was trained on."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        rng = np.random.default_rng(0)
+        shapes = {
+            "grey.png": (40, 60),
+            "rgb.png": (50, 30, 3),
+            "rgba.png": (45, 45, 4),
+            "deep.png": (33, 70),
+            "photo.jpg": (64, 48, 3),
+        }
+        for name, shape in shapes.items():
+            path = tmp_path / "bolt" / "train" / "good" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            dtype = np.uint16 if name == "deep.png" else np.uint8
+            pixels = rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+            Image.fromarray(pixels).save(path)
+        for folder, seed in [("good", 1), ("dent", 2)]:
+            path = tmp_path / "bolt" / "test" / folder / "000.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(np.full((9, 9), 40 * seed, np.uint8)).save(path)
+        mask = tmp_path / "bolt" / "ground_truth" / "dent" / "000_mask.png"
+        mask.parent.mkdir(parents=True)
+        Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(mask)
+        return tmp_path
+
+    def test_equals_the_prepared_image_set(self, make_detector, root):
+        params = DatasetParams(source="mvtec_ad", root=root, category="bolt", image_size=96)
+        manifest, detector = build_manifest(params, 0), make_detector()
+        seen = set()
+        for split in ("train", "calibration"):
+            images = prepare(manifest, params, 0, split)
+            for path, pixels in zip(images.table["path"], images.images, strict=True):
+                found = detector.prepare(root / path)
+                np.testing.assert_array_equal(found, pixels)
+                np.testing.assert_array_equal(detector.prepare((root / path).read_bytes()), pixels)
+                assert found.shape == (96, 96, 3)
+                seen.add(path.rpartition("/")[2])
+        assert seen == {"grey.png", "rgb.png", "rgba.png", "deep.png", "photo.jpg"}
+
+    def test_unreadable(self, make_detector):
+        with pytest.raises(DataError, match="not a readable image"):
+            make_detector().prepare(b"no image")
+
+    def test_bytes(self, make_detector):
+        buffer = io.BytesIO()
+        Image.new("RGB", (96, 96), (10, 20, 30)).save(buffer, "png")
+        assert make_detector().prepare(buffer.getvalue())[5, 5].tolist() == [10, 20, 30]

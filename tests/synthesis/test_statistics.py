@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from daf_pipelines.synthesis import mask_statistics, summarise
+
+
+@pytest.fixture
+def table():
+    masks = torch.zeros(2, 1, 10, 20)
+    masks[0, 0, 0, 0] = masks[0, 0, 1, 1] = 1  # diagonal neighbours: one region
+    masks[1, 0, 2:4, 5:10] = 1
+    masks[1, 0, 9, 19] = 1
+    originals = torch.full((2, 3, 10, 20), 0.5)
+    images = originals.clone()
+    images[0, :, 0, 0] = 1.0
+    images[1, 0, 2:4, 5:10] = 0.2
+    return mask_statistics(masks, images, originals)
+
+
+def test_by_hand(table):
+    assert list(table.columns) == ["area", "regions", "contrast", "centroid_x", "centroid_y"]
+    assert table["area"].tolist() == [2 / 200, 11 / 200]
+    assert table["regions"].tolist() == [1, 2]
+    assert table["contrast"].tolist() == pytest.approx([0.25, 0.1 * 10 / 11])
+    x = [(0 + 1) / 2, (2 * (5 + 6 + 7 + 8 + 9) + 19) / 11]
+    y = [(0 + 1) / 2, (5 * (2 + 3) + 9) / 11]
+    assert table["centroid_x"].tolist() == pytest.approx([(v + 0.5) / 20 for v in x])
+    assert table["centroid_y"].tolist() == pytest.approx([(v + 0.5) / 10 for v in y])
+
+
+def test_summary(table):
+    summary = summarise(table)
+    assert set(summary) == set(table.columns)
+    assert list(summary["area"]) == ["mean", "q05", "q25", "q50", "q75", "q95"]
+    assert summary["regions"]["mean"] == 1.5
+    assert summary["regions"]["q25"] == 1.25

@@ -1,0 +1,328 @@
+"""dvc.yaml against the Kedro registry, and the experiment reproduced by DVC on a few real cells."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+import yaml
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
+from kedro.config import OmegaConfigLoader
+from kedro.io import DataCatalog
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from PIL import Image, ImageOps
+
+from daf_pipelines.pipeline_registry import EXPERIMENT, experiment, register_pipelines
+from daf_pipelines.run_parameters import RunParameters
+from daf_pipelines.tracking.hooks import dataset_path
+from small_project import TINY, merge
+
+ROOT = Path(__file__).parents[1]
+PARAMETERS = "conf/base/parameters.yml"
+# Training goes on from them; no stage waits for them.
+CHECKPOINTS = "checkpoints"
+# The library is made of packages, which stages depend on, and of modules, which decide no output.
+LIBRARY = ("metrics", "models", "reporting", "scoring", "sources", "synthesis", "training")
+# Imported by the stage, but what they do has reached it through its inputs already.
+PASSED_ON = {
+    "outlier_synthesis": {"metrics"},  # the module of the mask pictures draws metrics, too
+    "evaluation": {"synthesis", "training"},  # the comparison of identities
+}
+# Length and losses of each plot of training.
+CURVES = {
+    "data/08_reporting/teacher_student_losses.csv": (6, {"kd", "dis"}),
+    "data/08_reporting/decoder_losses.csv": (4, {"seg"}),
+    "student_in_decoder_training": (4, {"kd", "dis"}),
+}
+BUDGET = {
+    "dataset": {"source": "elpv", "root": "data/01_raw/cells", "category": None},
+    "teacher_student_training": {"length": 6},
+    "decoder_training": {"length": 4, "train_student": True},
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What has to be the same in dvc.yaml and in the registry."""
+
+    command: str
+    deps: frozenset[str]
+    outs: frozenset[str]
+    params: frozenset[str]
+
+
+def described(text: str, folder: Path) -> dict[str, Stage]:
+    """The stages of a dvc.yaml as DVC reads them, in its order."""
+    (folder / "conf/base").mkdir(parents=True)
+    shutil.copy(ROOT / PARAMETERS, folder / PARAMETERS)
+    (folder / "dvc.yaml").write_text(text, encoding="utf-8")
+    with Repo.init(str(folder), no_scm=True) as repo:
+        stages = {stage.name: stage for stage in repo.index.stages}
+        names = list(yaml.safe_load(text)["stages"])
+        return {name: _stage(stages[name]) for name in names}
+
+
+def _stage(stage: Any) -> Stage:
+    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    assert {dep.def_path for dep in params} <= {PARAMETERS}
+    return Stage(
+        stage.cmd,
+        frozenset(dep.def_path for dep in stage.deps if dep not in params),
+        frozenset(out.def_path for out in stage.outs),
+        frozenset(key for dep in params for key in dep.params),
+    )
+
+
+def registered() -> dict[str, Stage]:
+    """The stages as the registry, the catalog and the imports have them."""
+    conf = str(ROOT / "conf")
+    loader = OmegaConfigLoader(conf, base_env="base", default_run_env="base")
+    catalog = DataCatalog.from_config(loader["catalog"])
+    imports = grimp.build_graph("daf_pipelines", cache_dir=None)
+    root = loader["parameters"]["dataset"]["root"]
+    stages = {}
+    for name in EXPERIMENT:
+        pipeline = register_pipelines()[name]
+        params = {i.removeprefix("params:") for i in pipeline.inputs() if i.startswith("params:")}
+        inputs = {i for i in pipeline.inputs() - {CHECKPOINTS} if not i.startswith("params:")}
+        deps = {str(dataset_path(catalog[i])) for i in inputs} | _code(name, imports)
+        outs = {str(dataset_path(catalog[o])) for o in pipeline.all_outputs() if o in catalog}
+        if name == EXPERIMENT[0]:
+            deps.add(root)
+        stages[name] = Stage(
+            f"kedro run --pipelines {name}", frozenset(deps), frozenset(outs), frozenset(params)
+        )
+    return stages
+
+
+def _code(name: str, imports: grimp.ImportGraph) -> set[str]:
+    """The pipeline, and the parts of the library that its nodes import, however indirectly."""
+    modules = imports.find_upstream_modules(f"daf_pipelines.pipelines.{name}.nodes")
+    parts = {m.split(".")[1] for m in modules} & set(LIBRARY) - PASSED_ON.get(name, set())
+    code = {f"src/daf_pipelines/{part}" for part in parts}
+    if name != EXPERIMENT[0]:  # The others read what it has prepared.
+        code.remove("src/daf_pipelines/sources")
+        code.add("src/daf_pipelines/sources/image_set.py")
+    return code | {f"pipelines/{name}"}
+
+
+def dvc_yaml() -> str:
+    return (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+
+
+class TestOneGraphDescribedTwice:
+    def test_dvc_yaml_and_the_registry_agree(self, tmp_path: Path) -> None:
+        stages = described(dvc_yaml(), tmp_path)
+        assert list(stages) == ["raw_data", *EXPERIMENT]
+        for name, stage in registered().items():
+            assert stages[name] == stage, name
+
+    @pytest.mark.parametrize(
+        ("line", "drifted"),
+        [
+            ("kedro run --pipelines decoder_training", "kedro run --pipelines evaluation"),
+            ("      - data/06_models/student\n    params", "    params"),
+            ("      - src/daf_pipelines/scoring\n", ""),
+            ("      - pipelines/outlier_synthesis\n", ""),
+            ("      - ${dataset.root}\n", ""),
+            ("      - data/08_reporting/roc.png\n", ""),
+            ("data/04_feature/textures.npy", "data/04_feature/texture.npy"),
+            ("          - threshold\n", ""),
+            ("          - scoring\n", "          - scoring\n          - synthesis\n"),
+        ],
+    )
+    def test_drift_is_found(self, line: str, drifted: str, tmp_path: Path) -> None:
+        assert line in dvc_yaml()
+        stages = described(dvc_yaml().replace(line, drifted), tmp_path)
+        assert {name: stages[name] for name in EXPERIMENT} != registered()
+
+    def test_every_output_of_the_experiment_is_versioned(self) -> None:
+        """What a node makes and the catalog does not keep, no later stage could read."""
+        outs = set().union(*(stage.outs for stage in registered().values()))
+        assert len(outs) == len(experiment().all_outputs())
+
+    def test_raw_data_unpacks_the_default_images(self, tmp_path: Path) -> None:
+        stage = described(dvc_yaml(), tmp_path)["raw_data"]
+        root = yaml.safe_load((ROOT / PARAMETERS).read_text(encoding="utf-8"))["dataset"]["root"]
+        assert stage.outs == {root}
+        assert stage.command == f"python -m daf_pipelines.sources.elpv {root}"
+
+    def test_every_parameter_is_written_out(self) -> None:
+        """A default that changes in the code would change results behind DVC's back."""
+        written = yaml.safe_load((ROOT / PARAMETERS).read_text(encoding="utf-8"))
+        complete = RunParameters.of(written).model_dump(mode="json", exclude={"data_dir"})
+        assert _keys(written) == _keys(complete)
+
+
+def _keys(section: dict[str, Any]) -> dict[str, Any]:
+    return {k: _keys(v) if isinstance(v, dict) else None for k, v in section.items()}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy of the project under git and DVC, with tiny budgets and a few cells as its data."""
+
+    folder: Path
+
+    @property
+    def cells(self) -> Path:
+        return self.folder / "data/01_raw/cells"
+
+    def execute(self, *command: str, expect: int = 0) -> str:
+        """Run a command in the copy, with the copy's code and nobody's settings."""
+        removed = ("MLFLOW_", "DVC_", "KEDRO_", "GIT_")
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(removed)}
+        environment = kept | {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(self.folder / "src"),
+            "OMP_NUM_THREADS": "1",
+            "DVC_GLOBAL_CONFIG_DIR": str(self.folder.parent / "dvc-global"),
+            "DVC_SITE_CACHE_DIR": str(self.folder.parent / "dvc-site"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+        }
+        result = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == expect, result.stdout + result.stderr
+        return result.stdout + result.stderr if expect else result.stdout
+
+    def dvc(self, *arguments: str, expect: int = 0) -> str:
+        return self.execute(sys.executable, "-m", "dvc", *arguments, expect=expect)
+
+    def reproduce(self, *arguments: str) -> list[str]:
+        """``dvc repro``, or another command that runs stages; returns those that ran."""
+        output = self.dvc(*(arguments or ("repro",)))
+        return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
+
+    def shown(self, *arguments: str) -> Any:
+        return json.loads(self.dvc(*arguments, "--json"))
+
+    def commit(self) -> list[str]:
+        """Commit what git sees; returns the files."""
+        self.execute("git", "add", "--all")
+        self.execute("git", "commit", "--quiet", "--message", "A commit")
+        return self.execute("git", "show", "--name-only", "--format=").splitlines()
+
+    def set(self, changes: dict[str, Any]) -> None:
+        file = self.folder / PARAMETERS
+        params = merge(yaml.safe_load(file.read_text(encoding="utf-8")), changes)
+        file.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+    def metrics(self) -> dict[str, Any]:
+        text = (self.folder / "data/08_reporting/metrics.json").read_text(encoding="utf-8")
+        metrics: dict[str, Any] = json.loads(text)
+        return metrics
+
+    def runs(self) -> list[Run]:
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
+@pytest.fixture
+def project(elpv_cells: Path, empty_store: Path, tmp_path: Path) -> Copy:
+    """The working tree as git sees it, committed; own cells under DVC."""
+    copy = Copy(tmp_path / "project")
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if os.path.lexists(ROOT / name) and not name.endswith((".dvc", "dvc.lock")):
+            (copy.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy.folder / name, follow_symlinks=False)
+    shutil.copy(empty_store, copy.folder / "mlflow.db")
+    shutil.copytree(elpv_cells, copy.cells)
+    copy.set(merge(TINY, BUDGET))
+    copy.execute("git", "init", "--quiet")
+    for key in ("user.name", "user.email"):
+        copy.execute("git", "config", key, "test")
+    copy.dvc("add", "data/01_raw/cells")
+    copy.commit()
+    return copy
+
+
+def numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in metrics.items() if isinstance(v, int | float)}
+
+
+def check_metrics(project: Copy) -> None:
+    shown = project.shown("metrics", "show")[""]["data"]["data/08_reporting/metrics.json"]["data"]
+    assert numbers(shown) == numbers(project.metrics())
+    assert "image_auroc" in numbers(shown)
+
+
+def check_plots(project: Copy) -> None:
+    plots = project.shown("plots", "show")["data"]
+    entries = yaml.safe_load(dvc_yaml())["plots"]
+    assert set(plots) == {e if isinstance(e, str) else next(iter(e)) for e in entries}
+    assert all(plots.values())
+    for name, (length, losses) in CURVES.items():
+        (curve,) = plots[name]
+        values = curve["content"]["data"]["values"]
+        assert {int(v["step"]) for v in values} == set(range(length))
+        assert {v.get("field", "seg") for v in values} == losses
+
+
+def check_one_run(runs: list[Run], metrics: dict[str, Any]) -> None:
+    (run,) = runs
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["image_auroc"] == metrics["image_auroc"]
+    assert {"teacher_student/kd", "decoder/seg"} <= run.data.metrics.keys()
+
+
+def invert(image: Path) -> None:
+    with Image.open(image) as opened:
+        inverted = ImageOps.invert(opened.convert("L"))
+    inverted.save(image)
+
+
+class TestReproduction:
+    def test_raw_data_leaves_images_of_others_alone(self, project: Copy) -> None:
+        """DVC removes the outputs of a stage before it runs; these may be somebody's only copy."""
+        mine = project.folder / "data/01_raw/elpv/mine.png"
+        mine.parent.mkdir()
+        mine.write_bytes(b"mine")
+        message = project.dvc("repro", "raw_data", expect=255)
+        assert "is not a complete copy of the ELPV data" in message
+        assert mine.read_bytes() == b"mine"
+
+    def test_an_experiment(self, project: Copy) -> None:
+        assert project.reproduce() == ["raw_data", *EXPERIMENT]
+        assert project.reproduce() == []
+        assert project.shown("status") == {}
+        assert set(project.commit()) == {"dvc.lock", "data/08_reporting/metrics.json"}
+        check_one_run(project.runs(), project.metrics())
+        check_metrics(project)
+        check_plots(project)
+
+        # A parameter of the synthesis, changed by an experiment of DVC.
+        change = f"{PARAMETERS}:synthesis.validation_repeats=3"
+        assert project.reproduce("exp", "run", "--name", "three", "-S", change) == [*EXPERIMENT[1:]]
+        assert len(project.runs()) == 2
+        workspace, commit = project.shown("exp", "show")
+        (three,) = commit["experiments"]
+        assert three["name"] == "three"
+        for shown, repeats in ((commit, 2), (three["revs"][0], 3), (workspace, 3)):
+            params = shown["data"]["params"][PARAMETERS]["data"]
+            metrics = shown["data"]["metrics"]["data/08_reporting/metrics.json"]["data"]
+            assert params["synthesis"]["validation_repeats"] == repeats
+            assert 0 <= metrics["image_auroc"] <= 1
+
+        # Only the threshold.
+        project.set({"threshold": {"false_positive_rate": 0.2}})
+        assert project.reproduce() == ["evaluation"]
+
+        # An image.
+        pointer = project.folder / "data/01_raw/cells.dvc"
+        before = pointer.read_text(encoding="utf-8")
+        invert(sorted((project.cells / "images").iterdir())[0])
+        assert project.reproduce("repro", "data_ingestion") == ["data_ingestion"]
+        assert pointer.read_text(encoding="utf-8") != before
+        assert set(project.shown("status")) == set(EXPERIMENT[1:])

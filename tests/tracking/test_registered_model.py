@@ -1,0 +1,136 @@
+"""The registered model, loaded where this project is not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow.models import Model
+
+from small_project import ROOT, SmallProject
+
+NAME = "daf-elpv-mono"
+
+# Takes the source folder, the database and image files; knows nothing else of this project.
+SCRIPT = """
+import json, sys
+from pathlib import Path
+
+source, uri, model, *files = sys.argv[1:]
+sys.path[:] = [p for p in sys.path if not Path(p or ".").resolve().is_relative_to(source)]
+sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f)]
+try:
+    import daf_pipelines
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("the project is importable")
+
+import mlflow
+import pandas as pd
+
+mlflow.set_tracking_uri(uri)
+loaded = mlflow.pyfunc.load_model(model)
+images = pd.DataFrame({"image": [Path(f).read_bytes() for f in files]})
+table = loaded.predict(images)
+with_maps = loaded.predict(images[:1], params={"anomaly_map": True})
+import daf_pipelines
+print(json.dumps({
+    "library": daf_pipelines.__file__,
+    "table": table.to_dict("list"),
+    "maps": with_maps["anomaly_map"].tolist(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def predicted(
+    elpv_project: SmallProject, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What a clean process predicts for the test images, in the order of their scores."""
+    root = Path(elpv_project.params["dataset"]["root"])
+    files = [str(root / path) for path in elpv_project.scores()["path"]]
+    model = f"models:/{NAME}@candidate"
+    environment = elpv_project.environment
+    del environment["PYTHONPATH"], environment["MLFLOW_TRACKING_URI"]
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(ROOT / "src"), elpv_project.uri, model, *files],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return answer
+
+
+class TestPredictions:
+    def test_come_from_the_library_that_travels_with_the_model(
+        self, predicted: dict[str, Any]
+    ) -> None:
+        assert not Path(predicted["library"]).is_relative_to(ROOT / "src")
+
+    def test_scores_are_those_of_the_evaluation(
+        self, predicted: dict[str, Any], elpv_project: SmallProject
+    ) -> None:
+        expected = elpv_project.scores()["score"].tolist()
+        assert predicted["table"]["score"] == pytest.approx(expected, abs=1e-5)
+
+    def test_labels_and_threshold_are_those_of_the_evaluation(
+        self, predicted: dict[str, Any], elpv_project: SmallProject
+    ) -> None:
+        expected = elpv_project.scores()["predicted"].tolist()
+        assert predicted["table"]["label"] == expected
+        assert set(expected) == {0, 1}
+        threshold = elpv_project.metrics()["threshold"]
+        assert predicted["table"]["threshold"] == pytest.approx([threshold] * len(expected))
+
+    def test_anomaly_map_on_demand(
+        self, predicted: dict[str, Any], elpv_project: SmallProject
+    ) -> None:
+        assert set(predicted["table"]) == {"score", "label", "threshold"}
+        maps = np.load(elpv_project.path("07_model_output/anomaly_maps.npy"))
+        found = np.array(predicted["maps"])
+        assert found.shape == (1, 64, 64)
+        distances = np.abs(maps - found).max(axis=(1, 2))
+        assert distances.min() < 1e-4
+
+
+class TestRegistration:
+    def test_version_belongs_to_the_run(self, elpv_project: SmallProject) -> None:
+        (run,) = elpv_project.runs()
+        version = elpv_project.client.get_model_version_by_alias(NAME, "candidate")
+        assert (int(version.version), version.run_id) == (1, run.info.run_id)
+
+    def test_signature_and_example(self, elpv_project: SmallProject) -> None:
+        model = load_metadata(elpv_project)
+        assert model.signature.inputs.input_names() == ["image"]
+        assert model.signature.outputs.input_names() == ["score", "label", "threshold"]
+        assert [p.name for p in model.signature.params.params] == ["anomaly_map"]
+        assert model.saved_input_example_info is not None
+
+    def test_weights_are_safetensors(self, elpv_project: SmallProject) -> None:
+        files = [p for p in model_folder(elpv_project).rglob("*") if p.is_file()]
+        assert "model.safetensors" in {p.name for p in files}
+        assert not {p.suffix for p in files} & {".pt", ".pth", ".pkl", ".pickle", ".bin"}
+
+    def test_requirements_are_pinned_without_local_builds(self, elpv_project: SmallProject) -> None:
+        lines = (model_folder(elpv_project) / "requirements.txt").read_text().split()
+        assert any(line.startswith("torch==") for line in lines)
+        assert all("==" in line and "+" not in line for line in lines)
+
+
+def model_folder(project: SmallProject) -> Path:
+    """Files of the registered model."""
+    uri = project.client.get_model_version_download_uri(NAME, "1")
+    return Path(uri.removeprefix("file://"))
+
+
+def load_metadata(project: SmallProject) -> Model:
+    """The registered model's MLmodel file."""
+    return Model.load(str(model_folder(project)))

@@ -1,0 +1,79 @@
+"""A killed training goes on where its last checkpoint is."""
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from small_project import ROOT, SmallProject
+
+LIMIT_SECONDS = 120
+
+
+def kill_in_training(project: SmallProject) -> None:
+    """Start ``kedro run`` and kill it as soon as it has written a checkpoint."""
+    process = subprocess.Popen(
+        project.command(),
+        cwd=ROOT,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while not list(project.path("06_models/checkpoints").glob("teacher-student-*.pt")):
+            assert process.poll() is None, "ended before its first checkpoint"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def killed(
+    elpv_project: SmallProject, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SmallProject:
+    """The experiment of ``elpv_project``, killed while the student was trained."""
+    folder = tmp_path_factory.mktemp("killed")
+    project = SmallProject(folder, elpv_project.params["dataset"], empty_store)
+    kill_in_training(project)
+    return project
+
+
+def test_killed_run_resumes_with_the_same_command(
+    killed: SmallProject, elpv_project: SmallProject
+) -> None:
+    (before,) = killed.runs()
+    assert before.info.status == "RUNNING"
+    assert not killed.path("06_models/student").exists()
+
+    result = subprocess.run(
+        killed.command(),
+        cwd=ROOT,
+        env=killed.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    resumed = re.search(r"teacher-student resumes at step (\d+) of 20", result.stdout)
+    assert resumed is not None
+    assert int(resumed[1]) in {5, 10, 15}
+
+    (run,) = killed.runs()
+    assert (run.info.run_id, run.info.status) == (before.info.run_id, "FINISHED")
+    history = killed.client.get_metric_history(run.info.run_id, "teacher_student/kd")
+    assert [m.step for m in history] == list(range(20))
+    pd.testing.assert_frame_equal(killed.scores(), elpv_project.scores(), rtol=0, atol=1e-5)
+    for phase in ("teacher_student", "decoder"):
+        losses = [
+            pd.read_csv(project.path(f"08_reporting/{phase}_losses.csv"))
+            for project in (killed, elpv_project)
+        ]
+        pd.testing.assert_frame_equal(*losses, rtol=1e-4)
+    assert list(killed.path("06_models/checkpoints").iterdir()) == []
