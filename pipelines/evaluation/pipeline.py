@@ -24,16 +24,19 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:threshold",
                 ],
                 ["detector", "calibration_scores"],
+                name="make_detector",
             ),
             node(
                 score_test_images,
                 ["detector", "test_images", "params:dataset", "params:seed"],
                 ["image_scores", "anomaly_maps"],
+                name="score_test_images",
             ),
             node(
                 compute_metrics,
                 ["image_scores", "anomaly_maps", "test_images", "detector", "dataset_summary"],
                 ["metrics", "defect_type_metrics"],
+                name="compute_metrics",
             ),
             node(
                 draw,
@@ -45,6 +48,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "detections_figure",
                     "test_images_figure",
                 ],
+                name="draw_results",
             ),
         ]
     )

@@ -8,5 +8,12 @@ from daf_pipelines.pipelines.inference.nodes import predict
 def create_pipeline(**_: object) -> Pipeline:
     """Wire the pipeline."""
     return Pipeline(
-        [node(predict, ["detector", "params:inference", "inference_folder"], "predictions")]
+        [
+            node(
+                predict,
+                ["detector", "params:inference", "inference_folder"],
+                "predictions",
+                name="predict",
+            )
+        ]
     )

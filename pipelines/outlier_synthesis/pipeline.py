@@ -13,7 +13,12 @@ def create_pipeline(**_: object) -> Pipeline:
     """Wire the pipeline."""
     return Pipeline(
         [
-            node(load_texture_bank, ["params:synthesis", "params:dataset"], "textures"),
+            node(
+                load_texture_bank,
+                ["params:synthesis", "params:dataset"],
+                "textures",
+                name="load_texture_bank",
+            ),
             node(
                 synthesise_validation,
                 [
@@ -24,6 +29,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "params:seed",
                 ],
                 "synthetic_validation",
+                name="synthesise_validation",
             ),
             node(
                 describe_outliers,
@@ -34,6 +40,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "synthesis_preview",
                     "synthesis_record",
                 ],
+                name="describe_outliers",
             ),
         ]
     )

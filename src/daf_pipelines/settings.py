@@ -5,8 +5,10 @@ import os
 from daf_pipelines.hooks import ParameterHooks, ReportHooks
 from daf_pipelines.tracking.hooks import TrackingHooks
 
-# MLflow reads it when it is imported: no run of this project reports its use.
+# MLflow reads these when it is imported. No run of this project reports its use.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 # Hooks run in reverse order: parameters are checked before a run is opened, and the results are
 # shown after it is closed.

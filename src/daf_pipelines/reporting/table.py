@@ -16,6 +16,8 @@ NAMES = {
     "aupro_030": "AUPRO, false positives ≤ 30 %",
     "n_test_normal": "normal test images",
     "n_test_anomalous": "anomalous test images",
+    "n_mistakes": "mistakes at the threshold",
+    "n_excluded": "images kept apart, not used",
     "train_seconds": "training time, s",
     "peak_rss_mib": "peak memory, MiB",
 }
