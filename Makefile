@@ -23,7 +23,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup run test check ui viz lock clean
+.PHONY: help setup run test check ui viz recipe lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,12 @@ ui: $(INSTALLED) ## Browse the experiments of the local store with MLflow
 
 viz: $(INSTALLED) ## Draw the pipelines into build/, a web page
 	@$(IN_VENV) kedro viz build $(ARGS)
+
+recipe: $(INSTALLED) ## Measure the recipes that docs/recipe.csv lacks (5 minutes each)
+	@$(VENV)/bin/python benchmarks/recipe.py --list | while read -r name; do \
+		$(VENV)/bin/python benchmarks/recipe.py --threads 1 --out docs/recipe.csv \
+			--recipes "$$name" $(ARGS) || exit 1; \
+	done
 
 lock: ## Write constraints.txt anew, from the newest releases that pyproject.toml allows
 	$(require_python)

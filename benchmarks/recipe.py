@@ -4,10 +4,10 @@ A recipe is chosen by how well it tells held-out normals from synthetic outliers
 strategies that it was *not* trained on above all. The test columns are written for the record;
 nothing is selected on them.
 
-    python benchmarks/recipe.py --recipes base joint --seeds 0 --out recipes.csv
+    python benchmarks/recipe.py --recipes staged joint --seeds 0 --out recipes.csv
 
-The dataset is the one of conf/base. One process a recipe and seed is the fairest: see
-``make recipe``.
+The dataset is the one of conf/base. What the file of results has already is not run again.
+``make recipe`` runs all, each in a process of its own, so that their memory is told apart.
 """
 
 import argparse
@@ -239,18 +239,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("recipes.csv"))
     parser.add_argument("--dataset", nargs="*", default=[], help="key=value of section dataset")
     parser.add_argument("--summary", action="store_true", help="of --out, as Markdown; no run")
+    parser.add_argument("--list", action="store_true", help="the recipes' names; no run")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     if args.summary:
         print(to_markdown(summarise(pd.read_csv(args.out))))
         return
+    if args.list:
+        print("\n".join(RECIPES))
+        return
     torch.set_num_threads(args.threads)
     dataset = dict(item.split("=", 1) for item in args.dataset)
-    for name in args.recipes:
-        for seed in args.seeds:
-            rows = pd.DataFrame(run(name, seed, dataset))
-            rows.to_csv(args.out, mode="a", header=not args.out.exists(), index=False)
-            print(rows.to_string(), flush=True)
+    for name, seed in itertools.product(args.recipes, args.seeds):
+        if args.out.exists() and (name, seed) in done(args.out):
+            continue
+        rows = pd.DataFrame(run(name, seed, dataset))
+        rows.to_csv(args.out, mode="a", header=not args.out.exists(), index=False)
+        print(rows.to_string(), flush=True)
+
+
+def done(out: Path) -> set[tuple[str, int]]:
+    """Recipes and seeds that a file of results has."""
+    return set(pd.read_csv(out)[["recipe", "seed"]].itertuples(index=False, name=None))
 
 
 if __name__ == "__main__":
