@@ -12,6 +12,7 @@ The seed only draws which normals are held out from the bank, as in a run.
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,10 +25,8 @@ from torch import Tensor
 from daf_pipelines.metrics import image_auroc
 from daf_pipelines.models.backbones import Backbone, load_teacher
 from daf_pipelines.parameters import DatasetParams, TeacherParams
-from daf_pipelines.sources import image_set
 from daf_pipelines.sources.image_set import ImageSet
-from daf_pipelines.sources.manifest import build_manifest
-from daf_pipelines.sources.registry import unpack
+from daf_pipelines.sources.ingestion import ingest
 
 BASE = Path(__file__).parents[1] / "conf/base/parameters.yml"
 NEIGHBOURS = 9
@@ -76,12 +75,12 @@ def main() -> None:
     raw = yaml.safe_load(BASE.read_text())
     params = DatasetParams(**raw["dataset"] | dict(item.split("=", 1) for item in args.dataset))
     teacher = load_teacher(TeacherParams(**raw["model"]["teacher"])).eval()
-    unpack(params)
     aurocs = []
     for seed in args.seeds:
         start = time.perf_counter()
-        manifest = build_manifest(params, seed)
-        train, test = (image_set.prepare(manifest, params, seed, s) for s in ("train", "test"))
+        with tempfile.TemporaryDirectory() as folder:  # what is mapped outlives it
+            sets = ingest(params, seed, Path(folder))
+        train, test = sets["train"], sets["test"]
         scores = image_scores(patches(teacher, test), patches(teacher, train).flatten(0, 1))
         aurocs.append(image_auroc(scores, test.table["label"].to_numpy(int)))
         print(f"seed {seed}: {aurocs[-1]:.4f}, {time.perf_counter() - start:.0f} s", flush=True)

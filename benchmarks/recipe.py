@@ -34,10 +34,8 @@ from daf_pipelines.parameters import (
     TeacherStudentTrainingParams,
 )
 from daf_pipelines.scoring.detector import Detector, image_scores
-from daf_pipelines.sources import image_set
 from daf_pipelines.sources.image_set import ImageSet
-from daf_pipelines.sources.manifest import build_manifest
-from daf_pipelines.sources.registry import unpack
+from daf_pipelines.sources.ingestion import ingest
 from daf_pipelines.synthesis import STRATEGIES
 from daf_pipelines.synthesis.textures import load_textures
 from daf_pipelines.synthesis.validation import synthesise_set
@@ -120,11 +118,8 @@ def run(name: str, seed: int, dataset: dict[str, Any]) -> list[dict[str, Any]]:
     raw = parameters(name)
     raw["dataset"] |= dataset
     data_params = DatasetParams(**raw["dataset"])
-    unpack(data_params)
-    manifest = build_manifest(data_params, seed)
-    train, held_out, test = (
-        image_set.prepare(manifest, data_params, seed, s) for s in ("train", "calibration", "test")
-    )
+    with tempfile.TemporaryDirectory() as folder:  # what is mapped outlives it
+        train, held_out, test = ingest(data_params, seed, Path(folder)).values()
     synthesis = SynthesisParams(**raw["synthesis"])
     detector, row = train_detector(raw, train, synthesis, seed)
     bank = texture_bank(synthesis, data_params)

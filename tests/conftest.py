@@ -63,6 +63,38 @@ def toothbrushes(test_datasets: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
+def tiles(test_datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root in MVTec AD's layout: magnetic tiles of all aspect ratios.
+
+    10 train, 3 good and 5 defective test images.
+    """
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("datasets") / "tiles"
+
+    def copy(kind: str, *folders: str) -> None:
+        """A part of a kind's images, evenly over their aspect ratios, to the folders in turn."""
+        ratios = {}
+        for file in (test_datasets / "magnetic_tile" / kind).rglob("*.jpg"):
+            with Image.open(file) as image:
+                ratios[file] = image.width / image.height
+        found = sorted(ratios, key=lambda file: (ratios[file], file))
+        step = (len(found) - 1) / (len(folders) - 1)
+        for place, folder in enumerate(folders):
+            file = found[round(place * step)]
+            (root / "tile" / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, root / "tile" / folder)
+            if "good" not in folder:
+                masks = root / "tile" / folder.replace("test", "ground_truth")
+                masks.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file.with_suffix(".png"), masks / f"{file.stem}_mask.png")
+
+    copy("MT_Free", *["train/good", "train/good", "train/good", "test/good"] * 3, "train/good")
+    copy("MT_Break", *["test/break"] * 5)
+    return root
+
+
+@pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without experiments: making one takes seconds, copying it nothing."""
     from mlflow import MlflowClient
@@ -103,5 +135,18 @@ def mvtec_project(
 
     dataset = {"source": "mvtec_ad", "root": str(toothbrushes)}
     made = SmallProject(tmp_path_factory.mktemp("mvtec") / "project", dataset, empty_store)
+    made.run()
+    return made
+
+
+@pytest.fixture(scope="session")
+def padded_project(
+    tiles: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> "SmallProject":
+    """The project on padded magnetic tiles after ``kedro run``. Shared: copy it to change it."""
+    from small_project import SmallProject
+
+    dataset = {"source": "mvtec_ad", "root": str(tiles), "category": "tile", "resize": "pad"}
+    made = SmallProject(tmp_path_factory.mktemp("tiles") / "project", dataset, empty_store)
     made.run()
     return made

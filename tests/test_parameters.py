@@ -80,6 +80,7 @@ class TestBadValues:
         [
             (DatasetParams, {"image_size": 100}),
             (DatasetParams, {"image_size": 16}),
+            (DatasetParams, {"resize": "crop"}),
             (DatasetParams, {"calibration_fraction": 0}),
             (DatasetParams, {"calibration_fraction": 1}),
             (SynthesisParams, {"validation_repeats": 0}),

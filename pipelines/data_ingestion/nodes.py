@@ -1,32 +1,46 @@
 """Nodes of the data_ingestion pipeline."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from daf_pipelines.parameters import DatasetParams
-from daf_pipelines.sources import image_set
-from daf_pipelines.sources.image_set import ImageSet
-from daf_pipelines.sources.manifest import build_manifest, data_hash
-from daf_pipelines.sources.registry import unpack
+from daf_pipelines.reporting.dataset_card import dataset_card
+from daf_pipelines.reporting.dataset_overview import Sample, choose_samples, describe_findings
+from daf_pipelines.reporting.dataset_page import dataset_page
+from daf_pipelines.sources import image_set, manifest
+from daf_pipelines.sources.checks import findings_table
+from daf_pipelines.sources.image_set import ImageStream
+from daf_pipelines.sources.manifest import data_hash
+from daf_pipelines.sources.reading import Reading
+from daf_pipelines.sources.registry import find_source
 
 LOG = logging.getLogger(__name__)
 SPLITS = ("train", "calibration", "test")
 
 
-def make_manifest(dataset: DatasetParams, seed: int) -> pd.DataFrame:
-    """The validated table of all images of the dataset."""
-    unpack(dataset)
-    return build_manifest(dataset, seed)
+def read_images(dataset: DatasetParams, seed: int, folder: Path) -> tuple[Reading, pd.DataFrame]:
+    """Every image, read once, and all findings of the checks."""
+    reading = manifest.read_dataset(dataset, seed, folder)
+    table = findings_table(reading.findings)
+    LOG.info("%s", describe_findings(table).capitalize())
+    return reading, table
+
+
+def make_manifest(reading: Reading, dataset: DatasetParams) -> pd.DataFrame:
+    """The validated table of all images of the dataset; errors in the data end here."""
+    return manifest.make_manifest(reading, dataset)
 
 
 def prepare_images(
-    manifest: pd.DataFrame, dataset: DatasetParams, seed: int
-) -> tuple[ImageSet, ImageSet, ImageSet]:
+    manifest: pd.DataFrame, reading: Reading, dataset: DatasetParams, seed: int
+) -> tuple[ImageStream, ImageStream, ImageStream]:
     """Images at working size: for training, for calibration and for the test."""
     train, calibration, test = (
-        image_set.prepare(manifest, dataset, seed, split) for split in SPLITS
+        image_set.prepare(manifest, reading, dataset, seed, split) for split in SPLITS
     )
     return train, calibration, test
 
@@ -34,9 +48,11 @@ def prepare_images(
 def summarise(manifest: pd.DataFrame, dataset: DatasetParams) -> dict[str, Any]:
     """Counts by split and defect type; images that are neither trained on nor tested too."""
     counts = manifest.groupby(["split", "defect_type"]).size()
+    source = find_source(dataset)
     summary = {
-        "source": dataset.source,
-        "category": str(manifest["category"].iloc[0]) if len(manifest) else None,
+        "source": source.name,
+        "category": str(manifest["category"].iloc[0]),
+        "coarse_masks": source.coarse_masks,
         "data_hash": data_hash(manifest),
         "images": {
             split: {str(k): int(v) for k, v in counts[split].items()}
@@ -45,3 +61,40 @@ def summarise(manifest: pd.DataFrame, dataset: DatasetParams) -> dict[str, Any]:
     }
     LOG.info("Images: %s", summary["images"])
     return summary
+
+
+def describe(
+    manifest: pd.DataFrame,
+    reading: Reading,
+    findings: pd.DataFrame,
+    summary: dict[str, Any],
+    dataset: DatasetParams,
+    seed: int,
+) -> tuple[Figure, str]:
+    """The dataset card, as a picture and as a page: what a person should see before training."""
+    samples = _load(reading, manifest.iloc[choose_samples(manifest)])
+    title = f"{summary['source']}: {summary['category']}"
+    facts = {
+        "source": summary["source"],
+        "root": str(dataset.root) if dataset.root else "the source's package",
+        "category": summary["category"],
+        "working size": f"{dataset.image_size} x {dataset.image_size}, {dataset.resize}",
+        "seed": seed,
+        "data hash": summary["data_hash"],
+    }
+    return (
+        dataset_card(manifest, samples, findings, title),
+        dataset_page(manifest, samples, findings, title, facts),
+    )
+
+
+def _load(reading: Reading, chosen: pd.DataFrame) -> list[Sample]:
+    """The chosen images with their masks, as training sees them."""
+    parts = reading.pixels(reading.rows(chosen["path"]))
+    pixels = [pair for part in parts for pair in zip(*part, strict=True)]
+    columns = (chosen[name].tolist() for name in ("path", "split", "defect_type"))
+    masked = chosen["mask_path"].notna().tolist()
+    return [
+        Sample(path, split, kind, image, mask if has_mask else None)
+        for path, split, kind, has_mask, (image, mask) in zip(*columns, masked, pixels, strict=True)
+    ]

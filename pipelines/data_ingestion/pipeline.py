@@ -1,8 +1,14 @@
-"""Source -> validated manifest -> prepared images."""
+"""Source -> files, read once -> validated manifest -> prepared images and the dataset card."""
 
 from kedro.pipeline import Pipeline, node
 
-from daf_pipelines.pipelines.data_ingestion.nodes import make_manifest, prepare_images, summarise
+from daf_pipelines.pipelines.data_ingestion.nodes import (
+    describe,
+    make_manifest,
+    prepare_images,
+    read_images,
+    summarise,
+)
 
 
 def create_pipeline(**_: object) -> Pipeline:
@@ -10,14 +16,15 @@ def create_pipeline(**_: object) -> Pipeline:
     return Pipeline(
         [
             node(
-                make_manifest,
-                ["params:dataset", "params:seed"],
-                "manifest",
-                name="make_manifest",
+                read_images,
+                ["params:dataset", "params:seed", "decoded_images"],
+                ["reading", "data_checks"],
+                name="read_images",
             ),
+            node(make_manifest, ["reading", "params:dataset"], "manifest", name="make_manifest"),
             node(
                 prepare_images,
-                ["manifest", "params:dataset", "params:seed"],
+                ["manifest", "reading", "params:dataset", "params:seed"],
                 ["train_images", "calibration_images", "test_images"],
                 name="prepare_images",
             ),
@@ -26,6 +33,19 @@ def create_pipeline(**_: object) -> Pipeline:
                 ["manifest", "params:dataset"],
                 "dataset_summary",
                 name="summarise_dataset",
+            ),
+            node(
+                describe,
+                [
+                    "manifest",
+                    "reading",
+                    "data_checks",
+                    "dataset_summary",
+                    "params:dataset",
+                    "params:seed",
+                ],
+                ["dataset_card", "dataset_page"],
+                name="describe_dataset",
             ),
         ]
     )

@@ -9,12 +9,19 @@ from numpy.typing import NDArray
 
 from daf_pipelines.metrics.summary import evaluate, per_defect_type
 from daf_pipelines.models.trained import TrainedModel
-from daf_pipelines.parameters import DatasetParams, ScoringParams, ThresholdParams, fingerprint
+from daf_pipelines.parameters import (
+    DatasetParams,
+    EvaluationParams,
+    ScoringParams,
+    ThresholdParams,
+    fingerprint,
+)
 from daf_pipelines.reporting import figures, plots
 from daf_pipelines.resources import peak_rss_mib
 from daf_pipelines.scoring.calibration import calibrate
 from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.sources.image_set import ImageSet, check_dataset
+from daf_pipelines.sources.images import contents
 from daf_pipelines.training.experiment import check_model
 
 
@@ -33,8 +40,14 @@ def make_detector(
         "peak_rss_mib": trained_model.peak_rss_mib,
         "threshold": threshold.model_dump(mode="json"),
     }
-    size = trained_model.identity["dataset"]["image_size"]
-    detector = Detector(trained_model.model, scoring, size, metadata=facts)
+    dataset = trained_model.identity["dataset"]
+    detector = Detector(
+        trained_model.model,
+        scoring,
+        dataset["image_size"],
+        metadata=facts,
+        resize=dataset.get("resize", "square"),
+    )
     scores = calibrate(detector, calibration_images, synthetic_validation, threshold)
     return detector, scores
 
@@ -45,7 +58,7 @@ def score_test_images(
     """Scores, labels and anomaly maps of the test split."""
     check_dataset(test_images, dataset, seed)
     check_model(detector.metadata["identity"], test_images)
-    prediction = detector.score(test_images.images)
+    prediction = detector.score(test_images.images, test_images.boxes)
     table = test_images.table[["path", "label", "defect_type"]].assign(
         score=prediction.scores, predicted=detector.labels(prediction.scores)
     )
@@ -58,11 +71,16 @@ def compute_metrics(
     test_images: ImageSet,
     detector: Detector,
     dataset_summary: dict[str, Any],
+    evaluation: EvaluationParams,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Metrics of the test split, and the same by defect type."""
     scores, labels = image_scores["score"].to_numpy(), image_scores["label"].to_numpy(int)
     facts = detector.metadata
-    metrics = evaluate(scores, labels, anomaly_maps, test_images.masks) | {
+    localised = evaluation.localisation_metrics
+    if localised is None:
+        localised = not dataset_summary["coarse_masks"]
+    maps = contents(anomaly_maps, test_images.boxes)
+    metrics = evaluate(scores, labels, maps, _masks(test_images), localised=localised) | {
         "threshold": detector.threshold,
         "n_mistakes": int((image_scores["predicted"] != image_scores["label"]).sum()),
         "n_excluded": sum(dataset_summary["images"].get("excluded", {}).values()),
@@ -83,12 +101,12 @@ def draw(
     scores, labels = image_scores["score"].to_numpy(), image_scores["label"].to_numpy(int)
     sheet, detections = (
         picture(
-            test_images.images,
-            anomaly_maps,
+            contents(test_images.images, test_images.boxes),
+            contents(anomaly_maps, test_images.boxes),
             scores,
             labels,
             detector.threshold,
-            masks=test_images.masks,
+            masks=_masks(test_images),
             defect_types=image_scores["defect_type"].tolist(),
         )
         for picture in (figures.heatmap_sheet, figures.detections_figure)
@@ -100,3 +118,7 @@ def draw(
         detections,
         sheet,
     )
+
+
+def _masks(images: ImageSet) -> list[NDArray[np.uint8]] | None:
+    return None if images.masks is None else contents(images.masks, images.boxes)

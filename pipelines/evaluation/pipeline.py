@@ -34,7 +34,14 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             node(
                 compute_metrics,
-                ["image_scores", "anomaly_maps", "test_images", "detector", "dataset_summary"],
+                [
+                    "image_scores",
+                    "anomaly_maps",
+                    "test_images",
+                    "detector",
+                    "dataset_summary",
+                    "params:evaluation",
+                ],
                 ["metrics", "defect_type_metrics"],
                 name="compute_metrics",
             ),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from daf_pipelines.parameters import DatasetParams, SynthesisParams
 from daf_pipelines.reporting import figures, plots
 from daf_pipelines.sources.image_set import ImageSet, check_dataset
+from daf_pipelines.sources.images import contents
 from daf_pipelines.synthesis.statistics import summarise
 from daf_pipelines.synthesis.textures import load_textures
 from daf_pipelines.synthesis.validation import masks_of, set_statistics, synthesise_set
@@ -39,11 +40,13 @@ def describe_outliers(
     synthetic_validation: ImageSet, calibration_images: ImageSet, synthesis: SynthesisParams
 ) -> tuple[pd.DataFrame, Figure, Figure, dict[str, Any]]:
     """Mask statistics, their picture, the preview and the record of what was synthesised."""
-    repeats = synthesis.validation_repeats
     table = set_statistics(synthetic_validation, calibration_images)
-    normals = calibration_images.images[: synthesis.preview_rows]
-    rows = np.arange(len(normals)) * repeats
-    outliers = synthetic_validation.images[rows]
-    preview = figures.synthesis_preview(normals, outliers, masks_of(synthetic_validation)[rows])
+    boxes = calibration_images.boxes[: synthesis.preview_rows]
+    rows = np.arange(len(boxes)) * synthesis.validation_repeats
+    preview = figures.synthesis_preview(
+        contents(calibration_images.images[: len(boxes)], boxes),
+        contents(synthetic_validation.images[rows], boxes),
+        contents(masks_of(synthetic_validation)[rows], boxes),
+    )
     record = {"dataset": synthetic_validation.dataset, "masks": summarise(table)}
     return table, plots.mask_statistics_figure(table), preview, record

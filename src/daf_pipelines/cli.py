@@ -10,6 +10,7 @@ from kedro.config import MissingConfigException
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.project import pipelines
 from kedro.io.core import DatasetError
+from yaml import YAMLError
 
 from daf_pipelines.errors import DAFError
 from daf_pipelines.sources.base import require_known
@@ -28,6 +29,8 @@ def _explain(error: Exception) -> str | None:
     while cause is not None:  # Kedro wraps what datasets raise.
         if isinstance(cause, DAFError | MissingConfigException):
             return str(cause)
+        if isinstance(cause, YAMLError):
+            return f"The configuration is not valid YAML: {cause}"
         if isinstance(cause, FileNotFoundError) and isinstance(error, DatasetError):
             return f"{cause.filename} not found. Run the pipelines before this one: kedro run."
         cause = cause.__cause__

@@ -1,11 +1,11 @@
 """Kedro datasets of the library's own artifacts: each a folder or a file, written atomically."""
 
-import os
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from kedro.io import AbstractDataset
 from numpy.typing import NDArray
 
@@ -13,7 +13,9 @@ from daf_pipelines.errors import DataError
 from daf_pipelines.models.trained import TrainedModel
 from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.sources import image_set
-from daf_pipelines.sources.image_set import ImageSet
+from daf_pipelines.sources.folders import written_file
+from daf_pipelines.sources.image_set import ImageSet, ImageStream
+from daf_pipelines.sources.manifest import MANIFEST
 
 
 class _PathDataset(AbstractDataset[Any, Any]):
@@ -50,9 +52,37 @@ class ImageSetDataset(_PathDataset):
         """Read the set."""
         return image_set.load(self.path)
 
-    def save(self, data: ImageSet) -> None:
+    def save(self, data: ImageSet | ImageStream) -> None:
         """Write the set."""
         image_set.save(data, self.path)
+
+
+class ManifestDataset(_PathDataset):
+    """The manifest: a validated table (Parquet)."""
+
+    def load(self) -> pd.DataFrame:
+        """Read the manifest."""
+        _require_file(self.path)
+        return MANIFEST.validate(pd.read_parquet(self.path))
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the manifest."""
+        with written_file(self.path) as partial:
+            MANIFEST.validate(data).to_parquet(partial, index=False)
+
+
+class TextDataset(_PathDataset):
+    """A text, as a page of HTML."""
+
+    def load(self) -> str:
+        """Read the text."""
+        _require_file(self.path)
+        return self.path.read_text(encoding="utf-8")
+
+    def save(self, data: str) -> None:
+        """Write the text."""
+        with written_file(self.path) as partial:
+            partial.write_text(data, encoding="utf-8")
 
 
 class TrainedModelDataset(_PathDataset):
@@ -88,21 +118,14 @@ class ArrayDataset(_PathDataset):
         Raises:
             DataError: the file is missing.
         """
-        if not self.path.is_file():
-            raise DataError(f"{self.path} not found. Run the pipelines before this one: kedro run.")
+        _require_file(self.path)
         array: NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
         return array
 
     def save(self, data: NDArray[Any]) -> None:
         """Write the array."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.save(file, data, allow_pickle=False)
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with written_file(self.path) as partial, partial.open("wb") as file:
+            np.save(file, data, allow_pickle=False)
 
 
 class FolderDataset(_PathDataset):
@@ -117,3 +140,8 @@ class FolderDataset(_PathDataset):
         """Nothing to write: the node has done so."""
         if Path(data) != self.path:
             raise ValueError(f"expected the folder {self.path}; got {data}")
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path} not found. Run the pipelines before this one: kedro run.")

@@ -13,6 +13,29 @@ class DataError(DAFError):
     """Images, masks or a dataset layout are not what the pipeline needs."""
 
 
+class ImageError(DataError):
+    """A file is not the image or the mask that it should be.
+
+    Attributes:
+        name: What the message calls the file.
+        check: What it fails: "missing_file", "empty_file", "truncated", "decompression_bomb", or
+            else "unreadable".
+        finding: What is wrong, without the file's name.
+        remedy: What to do.
+    """
+
+    def __init__(self, name: str, check: str, finding: str, remedy: str) -> None:
+        # All of them are `args`, so that the error comes whole out of another process.
+        super().__init__(name, check, finding, remedy)
+        self.name = name
+        self.check = check
+        self.finding = finding
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.finding}. {self.remedy}."
+
+
 class ParameterError(DAFError):
     """A parameter has a value that cannot work."""
 

@@ -22,7 +22,7 @@ class ParameterHooks:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Refuse unknown names, missing weights and devices before the first node of training."""
+        """Refuse unknown names, unusable weights and devices before the first node of training."""
         if "student" not in pipeline.all_outputs():
             return
         from daf_pipelines.training.experiment import check_names
@@ -73,7 +73,10 @@ class ReportHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Print the results of an evaluation, or of an inference."""
+        """Print the results of an evaluation or of an inference, or where the dataset card is."""
+        if "dataset_page" in pipeline.all_outputs():
+            page, checks = (dataset_path(catalog[n]) for n in ("dataset_page", "data_checks"))
+            click.echo(f"Dataset card: {page}; all findings of the checks: {checks}")
         if "metrics" in pipeline.all_outputs():
             self._show_results(catalog)
         if "predictions" in pipeline.all_outputs():
@@ -92,9 +95,16 @@ class ReportHooks:
 
 
 def _predictions(catalog: DataCatalog) -> str:
-    table = catalog["predictions"].load()
+    table, detector = catalog["predictions"].load(), catalog["detector"].load()
     anomalous, unreadable = int((table["label"] == 1).sum()), int(table["error"].notna().sum())
     return (
         f"{len(table)} images: {anomalous} anomalous, {unreadable} unreadable. "
-        f"Table: {dataset_path(catalog['predictions'])}; heatmaps beside it."
+        f"Table: {dataset_path(catalog['predictions'])}; heatmaps beside it. "
+        f"Detector: {_trained_on(detector.metadata['identity'])}."
     )
+
+
+def _trained_on(identity: dict[str, Any]) -> str:
+    dataset, strategy = identity["dataset"], identity["synthesis"]["strategy"]
+    name = f"{dataset['source']} {dataset['category']}"
+    return f"trained on {name} in {dataset['root']}, {strategy}, seed {dataset['seed']}"

@@ -11,6 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Resize = Literal["square", "pad"]
+
+AUTO = "auto"
+"""The dataset source that is recognised from its folder."""
 
 
 class Section(BaseModel):
@@ -22,10 +26,15 @@ class Section(BaseModel):
 class DatasetParams(Section):
     """Which images, and how they are prepared."""
 
-    source: str = Field("elpv", description="Dataset layout; one of the registered sources.")
+    source: str = Field(
+        AUTO,
+        description="Dataset layout: one of the registered sources, or 'auto', the one whose "
+        "layout the root has.",
+    )
     root: Path | None = Field(
         None,
-        description="Folder of the dataset. None: the source's own package, where it has one.",
+        description="Folder of the dataset, or a table of images. None: the source's own package, "
+        "where it has one ('auto': ELPV).",
     )
     category: str | None = Field(
         None, description="Category in the dataset. None: the source's default or only one."
@@ -33,8 +42,25 @@ class DatasetParams(Section):
     image_size: int = Field(
         128, ge=32, multiple_of=16, description="Side of the prepared square images, pixels."
     )
+    resize: Resize = Field(
+        "square",
+        description="'square' (the papers; the aspect ratio is lost) or 'pad' (the aspect ratio is "
+        "kept; what is added around the image is neither scored nor given outliers).",
+    )
+    test_fraction: Fraction | None = Field(
+        None,
+        description="Share of the normals that is tested, where the dataset has no official split. "
+        "None: the source's own, mostly a quarter.",
+    )
     calibration_fraction: Fraction = Field(
-        0.1, description="Share of the training normals held out for thresholds, never trained on."
+        0.1,
+        description="Share of the training normals held out for thresholds, never trained on; "
+        "unless the dataset holds some out itself.",
+    )
+    checks: Literal["strict", "lenient"] = Field(
+        "strict",
+        description="What errors in the data do. strict: they stop the run before training. "
+        "lenient: the files that have one are left out.",
     )
 
 
@@ -194,6 +220,16 @@ class ThresholdParams(Section):
         if (self.rule == "fixed") != (self.value is not None):
             raise ValueError("`value` goes with `rule: fixed`, and only with it")
         return self
+
+
+class EvaluationParams(Section):
+    """What is computed on the test split."""
+
+    localisation_metrics: bool | None = Field(
+        None,
+        description="Pixel AUROC, pixel AP and AUPRO. None: unless the dataset's masks only say "
+        "roughly where a defect is.",
+    )
 
 
 class InferenceParams(Section):

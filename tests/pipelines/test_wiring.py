@@ -8,7 +8,7 @@ from kedro.pipeline import Pipeline
 from daf_pipelines.pipeline_registry import EXPERIMENT, experiment, register_pipelines
 
 # Folders that a node works in; nothing makes them.
-FOLDERS = {"checkpoints", "inference_folder"}
+FOLDERS = {"checkpoints", "decoded_images", "inference_folder"}
 ABOUT_TEST_IMAGES = {"test_images", "image_scores", "anomaly_maps", "metrics"}
 
 
@@ -48,10 +48,15 @@ class TestTestSplit:
 
     def test_the_manifest_ends_with_ingestion(self) -> None:
         """It lists the test images with their labels."""
-        readers = {n.func.__name__ for n in experiment().nodes if "manifest" in n.inputs}
-        assert readers == {"prepare_images", "summarise"}
-        (summary,) = (n for n in experiment().nodes if "dataset_summary" in n.inputs)
-        assert summary.func.__name__ == "compute_metrics"
+        of_manifest, of_reading, of_checks = (
+            {n.func.__name__ for n in experiment().nodes if name in n.inputs}
+            for name in ("manifest", "reading", "data_checks")
+        )
+        assert of_manifest == {"prepare_images", "summarise", "describe"}
+        assert of_reading == {"make_manifest", "prepare_images", "describe"}
+        assert of_checks == {"describe"}
+        of_summary = {n.func.__name__ for n in experiment().nodes if "dataset_summary" in n.inputs}
+        assert of_summary == {"describe", "compute_metrics"}
 
 
 class TestOrder:
@@ -74,4 +79,4 @@ class TestOrder:
         assert "detector" in data_inputs(pipelines["inference"])
 
     def test_the_default_run_needs_parameters_only(self, pipelines: dict[str, Pipeline]) -> None:
-        assert data_inputs(pipelines["__default__"]) == {"checkpoints"}
+        assert data_inputs(pipelines["__default__"]) == {"checkpoints", "decoded_images"}

@@ -8,12 +8,14 @@ from matplotlib.colors import to_rgba
 from daf_pipelines.reporting import (
     colour_range,
     detections_figure,
+    figures,
     heatmap_sheet,
     overlay,
     synthesis_preview,
 )
 from daf_pipelines.reporting.figures import OUTLINE
 from daf_pipelines.reporting.plots import ANOMALOUS, NORMAL
+from daf_pipelines.sources.images import contents
 
 SIZE = 16
 
@@ -85,6 +87,52 @@ class TestColourRange:
     def test_the_sample_of_a_large_set_is_even(self):
         columns = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (60, 256, 1))
         assert colour_range(columns) == pytest.approx((0.5, 0.998), abs=0.01)
+
+    @pytest.mark.parametrize("pixels", [10**6, 1000, 37])
+    def test_maps_of_different_sizes_count_by_their_pixels(self, pixels, monkeypatch):
+        monkeypatch.setattr(figures, "SAMPLED_PIXELS", pixels)
+        rng = np.random.default_rng(0)
+        maps = [rng.random(rng.integers(1, 40, 2)) for _ in range(12)]
+        flat = np.concatenate([m.ravel() for m in maps])
+        sample = flat[:: flat.size // pixels | 1]
+        assert colour_range(maps) == tuple(np.quantile(sample, [0.5, 0.998]))
+
+    def test_no_maps(self):
+        assert colour_range([]) == colour_range(np.empty((0, 4, 4))) == (0, 1)
+
+
+def without_padding(arrays, boxes=((0, 0, SIZE, SIZE), (2, 0, 11, SIZE), (0, 5, SIZE, 9))):
+    return contents(arrays, boxes)
+
+
+class TestImagesOfDifferentSizes:
+    def test_sheet(self, tmp_path):
+        images, maps, masks = (without_padding(a) for a in make_set(3, defective=(1, 2)))
+        figure = heatmap_sheet(
+            images, maps, [0.1, 0.9, 0.3], [0, 1, 1], 0.5, masks=masks, order="given"
+        )
+        scale = colour_range(maps)
+        for index, (left, right) in enumerate(
+            zip(figure.axes[:6:2], figure.axes[1:6:2], strict=True)
+        ):
+            np.testing.assert_array_equal(left.images[0].get_array(), images[index])
+            expected = overlay(images[index], maps[index], *scale)
+            np.testing.assert_array_equal(right.images[0].get_array(), expected)
+        assert draws(figure, tmp_path)
+
+    def test_detections(self, tmp_path):
+        images, maps, masks = (without_padding(a) for a in make_set(3, defective=(1, 2)))
+        figure = detections_figure(images, maps, [0.1, 0.9, 0.8], [0, 1, 1], 0.5, masks=masks)
+        shown = [ax.images[0].get_array().shape[:2] for ax in figure.axes]
+        assert shown == [(SIZE, 4), (9, SIZE), (SIZE, 4), (9, SIZE)]
+        assert draws(figure, tmp_path)
+
+    def test_preview(self, tmp_path):
+        images, _, masks = (without_padding(a) for a in make_set(3, defective=(0, 1, 2)))
+        figure = synthesis_preview(images, images, masks)
+        assert draws(figure, tmp_path)
+        shown = [ax.images[0].get_array().shape[:2] for ax in figure.axes]
+        assert shown == [image.shape[:2] for image in images for _ in range(3)]
 
 
 class TestHeatmapSheet:

@@ -17,7 +17,8 @@ class Known:
     def __init__(self, normal_scores, outlier_scores, normal_map=1.0, outlier_map=9.0):
         self.answers = {0: (normal_scores, normal_map), 1: (outlier_scores, outlier_map)}
 
-    def score(self, images):
+    def score(self, images, boxes):
+        assert boxes == [(0, 0, 4, 4)] * len(images)
         scores, level = self.answers[int(images[0, 0, 0, 0])]
         assert len(images) == len(scores)
         maps = np.linspace(0, level, len(scores) * 16, dtype=np.float32)
@@ -72,6 +73,20 @@ class TestHeatRange:
     def test_never_narrower_than_the_normals(self):
         detector, _ = run(NORMALS, OUTLIERS, ThresholdParams(), normal_map=1, outlier_map=1.2)
         assert detector.heat_range == pytest.approx((0.99, 1.98), abs=1e-4)
+
+
+def test_padding_is_no_part_of_the_heat_range(make_detector, images):
+    table = pd.DataFrame(
+        {"path": list("abcde"), "label": 0, "defect_type": "good", "width": 10, "height": 4}
+    )
+    normals = ImageSet(table, images, None, {"resize": "pad"})
+    outliers = ImageSet(table, 255 - images, None, {"resize": "pad"})
+    detector = make_detector()
+    scores = calibrate(detector, normals, outliers, ThresholdParams())["score"]
+    quiet, loud = (detector.score(s.images, [(29, 0, 67, 96)] * 5) for s in (normals, outliers))
+    np.testing.assert_array_equal(scores, [*quiet.scores, *loud.scores])
+    low, high = (np.quantile(p.maps[:, 29:67], 0.99) for p in (quiet, loud))
+    assert detector.heat_range == pytest.approx((low, max(high, 2 * low)))
 
 
 def test_table_of_the_scores():

@@ -10,8 +10,8 @@ from scipy import ndimage
 from daf_pipelines.errors import DataError
 from daf_pipelines.parameters import DatasetParams, ScoringParams
 from daf_pipelines.scoring.detector import Detector, image_scores
-from daf_pipelines.sources.image_set import prepare
-from daf_pipelines.sources.manifest import build_manifest
+from daf_pipelines.sources.images import read_image
+from ingested import prepare
 
 
 def as_tensor(images):
@@ -89,6 +89,82 @@ class TestImageScores:
         assert len(set(scores.tolist())) == 5
 
 
+BOXES = [(0, 0, 96, 96), (20, 0, 77, 96), (0, 35, 96, 61), (20, 0, 77, 96), (47, 0, 48, 96)]
+
+
+class TestPadding:
+    def test_maps_are_nan_in_it_and_nowhere_else(self, make_detector, images):
+        scores, maps = make_detector().score(images, BOXES)
+        for pixels, (top, left, bottom, right) in zip(maps, BOXES, strict=True):
+            inside = np.zeros((96, 96), dtype=bool)
+            inside[top:bottom, left:right] = True
+            np.testing.assert_array_equal(np.isfinite(pixels), inside)
+        assert np.isfinite(scores).all()
+
+    @pytest.mark.parametrize("scoring", [{}, {"blur_sigma": 9, "top_pixels": 2000}])
+    @pytest.mark.parametrize("padding", [0, 1e9, float("nan"), -float("inf")])
+    def test_what_the_networks_say_of_it_does_not_matter(self, make_detector, scoring, padding):
+        detector = make_detector(scoring)
+        outputs = torch.rand(2, 5, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+        other = torch.full_like(outputs, padding)
+        for i, (top, left, bottom, right) in enumerate(BOXES):
+            content = (slice(None), i, slice(None), slice(top, bottom), slice(left, right))
+            other[content] = outputs[content]
+        expected, found = (detector.combine(*o, BOXES) for o in (outputs, other))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+        scores = image_scores(found, detector.scoring, BOXES)
+        assert torch.equal(scores, image_scores(expected, detector.scoring, BOXES))
+        assert scores.isfinite().all()
+
+    @pytest.mark.parametrize("scoring", [{}, {"top_pixels": 2000, "segmentation_weight": 1}])
+    def test_scores_are_those_of_the_content_alone(self, make_detector, scoring):
+        detector = make_detector(scoring)
+        params = ScoringParams(**scoring)
+        outputs = torch.rand(2, 5, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+        maps = detector.combine(*outputs, BOXES)
+        scores = image_scores(maps, params, BOXES)
+        plain = (outputs[0] + params.segmentation_weight * outputs[1])[:, 0].double().numpy()
+        for i, (top, left, bottom, right) in enumerate(BOXES[:4]):
+            content = plain[i, top:bottom, left:right]
+            blurred = ndimage.gaussian_filter(content, 1.5, mode="mirror", truncate=4)
+            np.testing.assert_allclose(maps[i, 0, top:bottom, left:right], blurred, rtol=1e-5)
+            count = round(params.top_pixels * content.size / 256**2)
+            expected = np.sort(blurred.ravel())[-count:].mean()
+            assert scores[i].item() == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("box", [(16, 0, 17, 32), (0, 9, 32, 11), (16, 0, 22, 32)])
+    def test_widest_blur_of_the_thinnest_content(self, make_detector, box):
+        detector = make_detector({"blur_sigma": 32})
+        top, left, bottom, right = box
+        maps = torch.full((1, 1, 32, 32), torch.nan)
+        maps[..., top:bottom, left:right] = 2
+        found = detector.combine(maps, 0 * maps, [box])
+        torch.testing.assert_close(found, maps, equal_nan=True)
+
+    @pytest.mark.parametrize("batch_size", [1, 2, 16])
+    def test_batch_size_does_not_matter(self, make_detector, images, batch_size):
+        detector = make_detector()
+        expected = detector.score_batch(images, BOXES)
+        found = detector.score(images, BOXES, batch_size)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(found.maps, expected.maps, rtol=1e-5, atol=1e-5)
+
+    def test_without_padding_boxes_change_nothing(self, make_detector, images):
+        detector = make_detector()
+        for found, expected in zip(
+            detector.score(images, [(0, 0, 96, 96)] * 5), detector.score(images), strict=True
+        ):
+            np.testing.assert_array_equal(found, expected)
+
+    def test_another_number_of_boxes(self, make_detector, images):
+        with pytest.raises(ValueError, match="one per image, 5; got 4"):
+            make_detector().score_batch(images, BOXES[:4])
+
+    def test_no_images(self, make_detector, images):
+        scores, maps = make_detector().score(images[:0], [])
+        assert (scores.shape, maps.shape) == ((0,), (0, 96, 96))
+
+
 class TestScore:
     @pytest.mark.parametrize("batch_size", [1, 2, 16])
     def test_batch_size_does_not_matter(self, make_detector, images, batch_size):
@@ -138,15 +214,26 @@ class TestSaveAndLoad:
 
     def test_everything_else_travels_with_it(self, make_detector, tmp_path):
         saved = make_detector(
-            threshold=1 / 3, heat_range=(0.25, 1.5), metadata={"dataset": {"seed": 0}, "n": None}
+            threshold=1 / 3,
+            heat_range=(0.25, 1.5),
+            metadata={"dataset": {"seed": 0}, "n": None},
+            resize="pad",
         )
         saved.save(tmp_path / "d")
         loaded = Detector.load(tmp_path / "d")
-        for name in ("threshold", "heat_range", "metadata", "image_size", "scoring"):
+        for name in ("threshold", "heat_range", "metadata", "image_size", "resize", "scoring"):
             assert getattr(loaded, name) == getattr(saved, name), name
         assert loaded.model.params == saved.model.params
         assert not loaded.model.training
         assert json.loads((tmp_path / "d" / "config.json").read_text())["image_size"] == 96
+
+    def test_saved_before_there_was_a_choice_of_resizing(self, make_detector, tmp_path):
+        make_detector().save(tmp_path / "d")
+        file = tmp_path / "d" / "config.json"
+        config = json.loads(file.read_text())
+        del config["resize"]
+        file.write_text(json.dumps(config))
+        assert Detector.load(tmp_path / "d").resize == "square"
 
     def test_uncalibrated(self, make_detector, tmp_path):
         make_detector().save(tmp_path / "d")
@@ -185,16 +272,23 @@ class TestPrepare:
         Image.fromarray(np.eye(9, dtype=np.uint8) * 255).save(mask)
         return tmp_path
 
-    def test_equals_the_prepared_image_set(self, make_detector, root):
-        params = DatasetParams(source="mvtec_ad", root=root, category="bolt", image_size=96)
-        manifest, detector = build_manifest(params, 0), make_detector()
+    @pytest.mark.parametrize("resize", ["square", "pad"])
+    def test_equals_the_prepared_image_set(self, make_detector, root, resize):
+        params = DatasetParams(
+            source="mvtec_ad", root=root, category="bolt", image_size=96, resize=resize
+        )
+        detector = make_detector(resize=resize)
         seen = set()
         for split in ("train", "calibration"):
-            images = prepare(manifest, params, 0, split)
-            for path, pixels in zip(images.table["path"], images.images, strict=True):
-                found = detector.prepare(root / path)
-                np.testing.assert_array_equal(found, pixels)
-                np.testing.assert_array_equal(detector.prepare((root / path).read_bytes()), pixels)
+            images = prepare(params, 0, split)
+            for path, pixels, box in zip(
+                images.table["path"], images.images, images.boxes, strict=True
+            ):
+                encoded = (root / path).read_bytes()
+                for image in (root / path, encoded, read_image(encoded)):
+                    found, where = detector.prepare(image)
+                    np.testing.assert_array_equal(found, pixels)
+                    assert where == box
                 assert found.shape == (96, 96, 3)
                 seen.add(path.rpartition("/")[2])
         assert seen == {"grey.png", "rgb.png", "rgba.png", "deep.png", "photo.jpg"}
@@ -206,4 +300,5 @@ class TestPrepare:
     def test_bytes(self, make_detector):
         buffer = io.BytesIO()
         Image.new("RGB", (96, 96), (10, 20, 30)).save(buffer, "png")
-        assert make_detector().prepare(buffer.getvalue())[5, 5].tolist() == [10, 20, 30]
+        pixels, _ = make_detector().prepare(buffer.getvalue())
+        assert pixels[5, 5].tolist() == [10, 20, 30]

@@ -10,6 +10,7 @@ from daf_pipelines.scoring.inference import (
     predict_files,
     write_heatmap,
 )
+from daf_pipelines.sources.images import contents, read_image
 
 MODES = {
     "a_grey.png": ("L", (40, 30)),
@@ -84,7 +85,7 @@ class TestPredictFiles:
         return detector
 
     def score(self, detector, path):
-        return detector.score(detector.prepare(path)[None]).scores[0]
+        return detector.score(detector.prepare(path)[0][None]).scores[0]
 
     @pytest.mark.parametrize("batch_size", [1, 4, 100])
     def test_table(self, calibrated, folder, tmp_path, batch_size):
@@ -119,6 +120,24 @@ class TestPredictFiles:
         written = {f"heatmaps/{p.name}" for p in (tmp_path / "out" / "heatmaps").iterdir()}
         assert written == set(table["heatmap"])
         assert len(written) == len(MODES)  # a_grey.png is there twice
+
+    def test_padded_images(self, make_detector, folder, tmp_path):
+        detector = make_detector(resize="pad", heat_range=(0.0, 0.1))
+        paths = [folder / name for name in MODES]
+        table = predict_files(detector, paths, tmp_path / "out", batch_size=3)
+        for name, score, heatmap in zip(MODES, table["score"], table["heatmap"], strict=True):
+            pixels, box = detector.prepare(folder / name)
+            scores, maps = detector.score(pixels[None], [box])
+            assert score == pytest.approx(scores[0], rel=1e-5)
+            (content,) = contents(maps, [box])
+            image = read_image(folder / name)
+            write_heatmap(image, content, detector.heat_range, tmp_path / "expected.png")
+            found, expected = (
+                np.asarray(Image.open(p)).astype(int)
+                for p in (tmp_path / "out" / heatmap, tmp_path / "expected.png")
+            )
+            assert found.shape == image.shape
+            np.testing.assert_allclose(found, expected, atol=1)
 
     def test_orientation_of_the_camera_is_applied(self, calibrated, tmp_path):
         exif = Image.Exif()

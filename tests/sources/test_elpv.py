@@ -9,7 +9,8 @@ from daf_pipelines.errors import DataError, ParameterError
 from daf_pipelines.parameters import DatasetParams
 from daf_pipelines.sources import elpv
 from daf_pipelines.sources.elpv import ELPV, export_elpv, read_labels
-from daf_pipelines.sources.manifest import build_manifest, data_hash
+from daf_pipelines.sources.manifest import data_hash
+from ingested import build_manifest
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("elpv_dataset") is None, reason="elpv-dataset is not installed"

@@ -1,5 +1,4 @@
 import importlib.util
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,12 @@ import pytest
 
 from daf_pipelines.errors import DataError, ParameterError, StaleArtifactError
 from daf_pipelines.parameters import DatasetParams
-from daf_pipelines.sources.image_set import ImageSet, check_dataset, load, prepare, save
+from daf_pipelines.sources.image_set import ImageSet, check_dataset, load, save
 from daf_pipelines.sources.images import read_image, read_mask, resize_image, resize_mask
-from daf_pipelines.sources.manifest import SPLITS, build_manifest, data_hash
+from daf_pipelines.sources.manifest import SPLITS, data_hash
+from ingested import build_manifest, prepare
+
+FILES = ["images.npy", "masks.npy", "table.csv", "dataset.json", "checksums.json"]
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def params(mvtec_root: Path) -> DatasetParams:
 
 @pytest.fixture
 def test_set(params: DatasetParams) -> ImageSet:
-    return prepare(build_manifest(params, 0), params, 0, "test")
+    return prepare(params, 0, "test")
 
 
 class TestPrepare:
@@ -46,8 +48,7 @@ class TestPrepare:
                 assert mask.any()
 
     def test_splits_part_the_manifest(self, params: DatasetParams) -> None:
-        manifest = build_manifest(params, 0)
-        sets = {split: prepare(manifest, params, 0, split) for split in SPLITS}
+        sets = {split: prepare(params, 0, split) for split in SPLITS}
         assert {split: len(s) for split, s in sets.items()} == {
             "train": 9,
             "calibration": 1,
@@ -58,15 +59,14 @@ class TestPrepare:
 
     def test_a_missing_mask_leaves_none(self, params: DatasetParams, mvtec_root: Path) -> None:
         (mvtec_root / "bolt" / "ground_truth" / "dent" / "000_mask.png").unlink()
-        manifest = build_manifest(params, 0)
-        assert prepare(manifest, params, 0, "test").masks is None
-        train = prepare(manifest, params, 0, "train").masks
+        assert prepare(params, 0, "test").masks is None
+        train = prepare(params, 0, "train").masks
         assert train is not None
         assert not train.any()
 
     def test_undecided_images_have_no_masks(self, elpv_root: Path) -> None:
         params = DatasetParams(root=elpv_root, image_size=32)
-        excluded = prepare(build_manifest(params, 0), params, 0, "excluded")
+        excluded = prepare(params, 0, "excluded")
         assert len(excluded) == 2
         assert excluded.masks is None
 
@@ -76,26 +76,50 @@ class TestPrepare:
             "root": mvtec_root.as_posix(),
             "category": "bolt",
             "image_size": 32,
+            "resize": "square",
             "calibration_fraction": 0.1,
             "seed": 0,
             "data_hash": data_hash(build_manifest(params, 0)),
         }
 
-    def test_file_that_broke_since(self, params: DatasetParams, mvtec_root: Path) -> None:
-        manifest = build_manifest(params, 0)
-        (mvtec_root / "bolt" / "test" / "good" / "001.png").write_bytes(b"")
-        with pytest.raises(DataError, match=r"good/001\.png"):
-            prepare(manifest, params, 0, "test")
+    def test_padded_images_and_masks(self, params: DatasetParams, mvtec_root: Path) -> None:
+        padded = params.model_copy(update={"resize": "pad"})
+        test_set = prepare(padded, 0, "test")
+        assert test_set.dataset["resize"] == "pad"
+        assert test_set.boxes == [(2, 0, 29, 32)] * 6  # of 24 x 20 pixels
+        for row, image, mask in zip(
+            test_set.table.itertuples(), test_set.images, test_set.masks, strict=True
+        ):
+            original = read_image(mvtec_root / row.path)
+            np.testing.assert_array_equal(image[2:29], resize_image(original, (27, 32)))
+            if row.label == 1:
+                original = read_mask(mvtec_root / row.mask_path)
+                np.testing.assert_array_equal(mask[2:29], resize_mask(original, (27, 32)))
+            assert not mask[:2].any()
+            assert not mask[29:].any()
+
+    def test_boxes_of_square_images_are_all_of_them(self, test_set: ImageSet) -> None:
+        assert test_set.boxes == [(0, 0, 32, 32)] * 6
+
+    def test_boxes_of_an_empty_set(self, params: DatasetParams) -> None:
+        padded = params.model_copy(update={"resize": "pad"})
+        assert prepare(padded, 0, "excluded").boxes == []
+
+    def test_boxes_survive_saving(self, params: DatasetParams, tmp_path: Path) -> None:
+        padded = params.model_copy(update={"resize": "pad"})
+        saved = prepare(padded, 0, "train")
+        save(saved, tmp_path / "set")
+        assert load(tmp_path / "set").boxes == saved.boxes == [(2, 0, 29, 32)] * 9
 
     def test_unknown_split(self, params: DatasetParams) -> None:
         with pytest.raises(ValueError, match="'validation'"):
-            prepare(build_manifest(params, 0), params, 0, "validation")
+            prepare(params, 0, "validation")
 
 
 class TestSaveAndLoad:
     @pytest.mark.parametrize("split", SPLITS)
     def test_round_trip(self, params: DatasetParams, tmp_path: Path, split: str) -> None:
-        saved = prepare(build_manifest(params, 0), params, 0, split)
+        saved = prepare(params, 0, split)
         save(saved, tmp_path / "set")
         loaded = load(tmp_path / "set")
         pd.testing.assert_frame_equal(loaded.table, saved.table)
@@ -105,7 +129,7 @@ class TestSaveAndLoad:
 
     def test_round_trip_without_labels_and_masks(self, elpv_root: Path, tmp_path: Path) -> None:
         params = DatasetParams(root=elpv_root, image_size=32)
-        saved = prepare(build_manifest(params, 0), params, 0, "excluded")
+        saved = prepare(params, 0, "excluded")
         save(saved, tmp_path / "set")
         loaded = load(tmp_path / "set")
         pd.testing.assert_frame_equal(loaded.table, saved.table)
@@ -119,25 +143,26 @@ class TestSaveAndLoad:
             (mvtec_root / "bolt" / folder / "scratch").rename(
                 mvtec_root / "bolt" / folder / 'a, "b" \u00e9'
             )
-        saved = prepare(build_manifest(params, 0), params, 0, "test")
+        saved = prepare(params, 0, "test")
         save(saved, tmp_path / "set")
         assert set(saved.table["defect_type"]) == {"good", "NA", 'a, "b" \u00e9'}
         pd.testing.assert_frame_equal(load(tmp_path / "set").table, saved.table)
 
-    def test_loaded_arrays_are_mapped_and_read_only(
+    def test_loaded_arrays_are_mapped_and_the_files_protected(
         self, test_set: ImageSet, tmp_path: Path
     ) -> None:
         save(test_set, tmp_path / "set")
         loaded = load(tmp_path / "set")
         for array in (loaded.images, loaded.masks):
             assert isinstance(array, np.memmap)
-            assert not array.flags.writeable
+            array[:] = 7
+        np.testing.assert_array_equal(load(tmp_path / "set").images, test_set.images)
 
     def test_same_input_gives_the_same_files(self, params: DatasetParams, tmp_path: Path) -> None:
         for name in ("one", "two"):
-            save(prepare(build_manifest(params, 4), params, 4, "test"), tmp_path / name)
+            save(prepare(params, 4, "test"), tmp_path / name)
         names = sorted(p.name for p in (tmp_path / "one").iterdir())
-        assert names == ["dataset.json", "images.npy", "masks.npy", "table.csv"]
+        assert names == ["checksums.json", "dataset.json", "images.npy", "masks.npy", "table.csv"]
         for name in names:
             assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -173,7 +198,7 @@ class TestSaveAndLoad:
         save(test_set, tmp_path / "set")
         assert [p.name for p in tmp_path.glob(".set*")] == []
 
-    @pytest.mark.parametrize("name", ["images.npy", "masks.npy", "table.csv", "dataset.json"])
+    @pytest.mark.parametrize("name", FILES)
     def test_incomplete_folder(self, test_set: ImageSet, tmp_path: Path, name: str) -> None:
         save(test_set, tmp_path / "set")
         (tmp_path / "set" / name).unlink()
@@ -184,18 +209,21 @@ class TestSaveAndLoad:
         with pytest.raises(DataError, match=r"No prepared images in .*nowhere"):
             load(tmp_path / "nowhere")
 
-    @pytest.mark.parametrize("name", ["images.npy", "masks.npy", "table.csv", "dataset.json"])
-    def test_damaged_file(self, test_set: ImageSet, tmp_path: Path, name: str) -> None:
+    @pytest.mark.parametrize("name", FILES)
+    def test_truncated_file(self, test_set: ImageSet, tmp_path: Path, name: str) -> None:
         save(test_set, tmp_path / "set")
         file = tmp_path / "set" / name
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
         with pytest.raises(DataError, match=r"damaged.*--pipelines data_ingestion"):
             load(tmp_path / "set")
 
-    def test_files_of_different_sets(self, test_set: ImageSet, tmp_path: Path) -> None:
+    def test_one_flipped_bit(self, test_set: ImageSet, tmp_path: Path) -> None:
         save(test_set, tmp_path / "set")
-        np.save(tmp_path / "set" / "images.npy", test_set.images[1:])
-        with pytest.raises(DataError, match="do not fit together"):
+        file = tmp_path / "set" / "images.npy"
+        content = bytearray(file.read_bytes())
+        content[5000] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"images\.npy is not what was written"):
             load(tmp_path / "set")
 
 
@@ -208,6 +236,7 @@ class TestCheckDataset:
         ("change", "message"),
         [
             ({"image_size": 48}, r"of dataset\.image_size=32, but you asked for .*=48\."),
+            ({"resize": "pad"}, r"resize=square.*resize=pad"),
             ({"calibration_fraction": 0.3}, r"calibration_fraction=0\.1.*=0\.3"),
             ({"category": "nut"}, r"category=bolt.*category=nut"),
             (
@@ -259,14 +288,14 @@ class TestCheckDataset:
     ) -> None:
         relative = params.model_copy(update={"root": Path("mvtec"), "category": "bolt"})
         monkeypatch.chdir(mvtec_root.parent)
-        prepared = prepare(build_manifest(relative, 0), relative, 0, "test")
+        prepared = prepare(relative, 0, "test")
         (tmp_path / "clone").mkdir()
         monkeypatch.chdir(tmp_path / "clone")  # the raw data need not be there
         check_dataset(prepared, relative, 0)
 
     def test_default_category_of_elpv_is_mono(self, elpv_root: Path) -> None:
         params = DatasetParams(root=elpv_root, image_size=32)
-        prepared = prepare(build_manifest(params, 0), params, 0, "test")
+        prepared = prepare(params, 0, "test")
         check_dataset(prepared, params.model_copy(update={"category": "mono"}), 0)
         with pytest.raises(StaleArtifactError, match=r"category=mono.*category=poly"):
             check_dataset(prepared, params.model_copy(update={"category": "poly"}), 0)
@@ -283,7 +312,7 @@ class TestCheckDataset:
     importlib.util.find_spec("elpv_dataset") is None, reason="elpv-dataset is not installed"
 )
 class TestRealData:
-    def test_packaged_elpv(self, tmp_path: Path) -> None:
+    def test_packaged_elpv(self) -> None:
         params = DatasetParams(image_size=32)
         manifest = build_manifest(params, 0)
         assert manifest["split"].value_counts().to_dict() == {
@@ -292,17 +321,16 @@ class TestRealData:
             "excluded": 173,
             "calibration": 44,
         }
-        save(prepare(manifest, params, 0, "calibration"), tmp_path / "set")
-        loaded = load(tmp_path / "set")
+        loaded = prepare(params, 0, "calibration")
         check_dataset(loaded, params, 0)
         assert loaded.images.shape == (44, 32, 32, 3)
-        assert json.loads((tmp_path / "set" / "dataset.json").read_text())["root"] is None
+        assert loaded.dataset["root"] is None
 
 
 class TestToothbrush:
     def test_masks_keep_their_area_and_every_defect(self, test_datasets: Path) -> None:
         params = DatasetParams(source="mvtec_ad", root=test_datasets / "mvtec_ad", image_size=64)
-        prepared = prepare(build_manifest(params, 0), params, 0, "test")
+        prepared = prepare(params, 0, "test")
         coverage = prepared.masks.mean(axis=(1, 2))
         expected = prepared.table["mask_coverage"].fillna(0).to_numpy()
         assert (coverage[expected > 0] > 0).all()

@@ -7,18 +7,12 @@ import numpy as np
 import pandas as pd
 import pandera.errors
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from daf_pipelines.errors import DataError
 from daf_pipelines.parameters import DatasetParams
-from daf_pipelines.sources.manifest import (
-    MANIFEST,
-    _with_calibration,
-    build_manifest,
-    data_hash,
-)
+from daf_pipelines.sources.manifest import MANIFEST, data_hash
+from ingested import build_manifest
 
 Writer = Callable[..., Path]
 
@@ -102,7 +96,7 @@ class TestChecks:
 
     def test_missing_image(self, elpv_root: Path) -> None:
         (elpv_root / "images" / "cell0002.png").unlink()
-        with pytest.raises(DataError, match=r"cell0002\.png: cannot be read \(No such file"):
+        with pytest.raises(DataError, match=r"cell0002\.png: no such file"):
             build_manifest(DatasetParams(root=elpv_root), 0)
 
     def test_mask_without_its_image(self, mvtec_root: Path) -> None:
@@ -213,50 +207,7 @@ class TestDataHash:
         assert len({before, without_masks, renamed}) == 3
 
 
-def plain_manifest(train: int, test: int) -> pd.DataFrame:
-    """The columns that the calibration split reads and writes."""
-    names = [f"train/{i}" for i in range(train)] + [f"test/{i}" for i in range(test)]
-    return pd.DataFrame(
-        {
-            "path": names,
-            "split": ["train"] * train + ["test"] * test,
-            "content_hash": [f"{hash((i, 7)):x}" for i in range(len(names))],
-        }
-    )
-
-
 class TestCalibrationSplit:
-    @settings(max_examples=80, deadline=None)
-    @given(
-        train=st.integers(2, 80),
-        test=st.integers(0, 20),
-        fraction=st.floats(0.01, 0.99),
-        seed=st.integers(0, 2**32),
-    )
-    def test_share_of_the_train_normals(
-        self, train: int, test: int, fraction: float, seed: int
-    ) -> None:
-        manifest = plain_manifest(train, test)
-        split = _with_calibration(manifest, fraction, seed)
-        counts = split["split"].value_counts().to_dict()
-        drawn, left = counts["calibration"], counts["train"]
-        assert drawn >= 1
-        assert left >= 1
-        assert drawn + left == train
-        assert abs(drawn - fraction * train) <= 1
-        assert split["path"].str.startswith("test").equals(split["split"] == "test")
-        shuffled = manifest.sample(frac=1, random_state=seed % 1000)
-        again = _with_calibration(shuffled, fraction, seed).sort_index()
-        assert again.equals(split)
-
-    def test_seed_changes_the_draw(self) -> None:
-        manifest = plain_manifest(40, 5)
-        draws = {
-            tuple(_with_calibration(manifest, 0.25, seed)["split"] == "calibration")
-            for seed in range(5)
-        }
-        assert len(draws) == 5
-
     def test_root_at_the_dataset_or_the_category_draws_the_same(self, mvtec_root: Path) -> None:
         drawn = []
         for root in (mvtec_root, mvtec_root / "bolt"):

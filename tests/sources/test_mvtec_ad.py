@@ -7,8 +7,9 @@ import pytest
 from daf_pipelines.errors import DataError, ParameterError
 from daf_pipelines.parameters import DatasetParams
 from daf_pipelines.sources.base import Row
-from daf_pipelines.sources.manifest import build_manifest, data_hash
+from daf_pipelines.sources.manifest import data_hash
 from daf_pipelines.sources.mvtec_ad import MVTecAD
+from ingested import build_manifest
 
 
 class TestTinyLayout:
@@ -63,8 +64,8 @@ class TestTinyLayout:
         write_mask(truth / "crack" / "000_mask.png")
         findings = MVTecAD().list_images(mvtec_root, "bolt").findings
         assert len(findings) == 2
-        assert "dent/009_mask.png: a mask without its image" in findings[0]
-        assert "crack/000_mask.png: a mask without its image" in findings[1]
+        assert "dent/009_mask.png: a mask without its image" in str(findings[0])
+        assert "crack/000_mask.png: a mask without its image" in str(findings[1])
 
 
 class TestCategories:

@@ -3,10 +3,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.ndimage import rotate as scipy_rotate
 
 from daf_pipelines.synthesis.masks import (
+    PLACING_ATTEMPTS,
     bounding_boxes,
+    box_masks,
+    masks_within,
     perlin_mask,
     perlin_noise,
     rectangle_mask,
@@ -141,3 +146,85 @@ def test_bounding_boxes_by_hand():
     masks[0, 0, 2, 3] = True
     masks[1, 0, 0, 7] = masks[1, 0, 5, 1] = True
     assert bounding_boxes(masks) == [(2, 3, 3, 4), (0, 1, 6, 8)]
+
+
+class TestBoxMasks:
+    def test_by_hand(self):
+        masks = box_masks([(0, 1, 2, 3), (-3, 2, 1, 9)], torch.zeros(5, 3, 3, 4))
+        assert masks.shape == (2, 1, 3, 4)
+        assert masks.dtype == torch.bool
+        assert masks[0, 0].int().tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+        assert masks[1, 0].int().tolist() == [[0, 0, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+@st.composite
+def boxes_in(draw, size):
+    top, bottom = sorted(draw(st.lists(st.integers(0, size), min_size=2, max_size=2, unique=True)))
+    left, right = sorted(draw(st.lists(st.integers(0, size), min_size=2, max_size=2, unique=True)))
+    return top, left, bottom, right
+
+
+class Scripted:
+    """A mask operator that puts one pixel where a list says, for each image its own list."""
+
+    def __init__(self, *places):
+        self.places = [iter(p) for p in places]
+        self.draws = generators(len(places))
+        self.asked = []
+
+    def __call__(self, images, draws):
+        chosen = [self.draws.index(rng) for rng in draws]
+        self.asked.append(chosen)
+        masks = torch.zeros(len(images), 1, *images.shape[-2:], dtype=torch.bool)
+        for mask, i in zip(masks, chosen, strict=True):
+            mask[0, 0, next(self.places[i])] = True
+        return masks
+
+
+class TestMasksWithin:
+    @pytest.mark.parametrize("operator", [perlin_mask, rectangle_mask])
+    @settings(max_examples=30, deadline=None)
+    @given(boxes=st.lists(boxes_in(40), min_size=2, max_size=5), seed=st.integers(0, 999))
+    def test_inside_never_empty_and_independent_of_the_batch(self, operator, boxes, seed):
+        images = torch.zeros(len(boxes), 3, 40, 40)
+        valid = box_masks(boxes, images)
+        masks = masks_within(operator, images, generators(len(boxes), seed), valid)
+        assert masks.dtype == torch.bool
+        assert not (masks & ~valid).any()
+        assert masks.flatten(1).any(dim=1).all()
+        for i in range(len(boxes)):
+            draws = generators(len(boxes), seed)[i : i + 1]
+            alone = masks_within(operator, images[:1], draws, valid[i : i + 1])
+            assert torch.equal(alone[0], masks[i])
+
+    @pytest.mark.parametrize("operator", [perlin_mask, rectangle_mask])
+    def test_where_all_is_valid_the_masks_stay(self, operator):
+        images = torch.zeros(9, 3, 40, 40)
+        found = masks_within(operator, images, generators(9), torch.ones(9, 1, 40, 40) > 0)
+        assert torch.equal(found, operator(images, generators(9)))
+
+    def test_masks_are_cut(self):
+        valid = box_masks([(0, 0, 4, 5)], torch.zeros(1, 1, 8, 8))
+        found = masks_within(
+            lambda images, _: torch.ones(1, 1, 8, 8) > 0, valid, generators(1), valid
+        )
+        assert torch.equal(found, valid)
+
+    def test_only_empty_masks_are_drawn_again(self):
+        valid = box_masks([(0, 4, 1, 8)] * 3, torch.zeros(3, 1, 8, 8))
+        operator = Scripted([5], [0, 1, 6], [3, 7])
+        masks = masks_within(operator, valid, operator.draws, valid)
+        assert masks.nonzero()[:, 3].tolist() == [5, 6, 7]
+        assert operator.asked == [[0, 1, 2], [1, 2], [1]]
+
+    def test_at_last_a_patch_of_the_valid_pixels(self):
+        valid = box_masks([(0, 4, 1, 8), (20, 2, 31, 40)], torch.zeros(2, 1, 40, 40))
+        patches = set()
+        for _ in range(2):
+            operator = Scripted([0] * 9, [0] * 9)
+            masks = masks_within(operator, valid, operator.draws, valid)
+            assert len(operator.asked) == PLACING_ATTEMPTS + 1
+            assert not (masks & ~valid).any()
+            assert ((masks.sum((1, 2, 3)) > 0) & (masks.sum((1, 2, 3)) <= 64)).all()
+            patches.add(tuple(masks.flatten().tolist()))
+        assert len(patches) == 1  # drawn from the image's own generator

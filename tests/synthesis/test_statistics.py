@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import torch
 
@@ -34,3 +35,13 @@ def test_summary(table):
     assert list(summary["area"]) == ["mean", "q05", "q25", "q50", "q75", "q95"]
     assert summary["regions"]["mean"] == 1.5
     assert summary["regions"]["q25"] == 1.25
+
+
+def test_padding_is_no_part_of_the_image(table):
+    masks, images, originals = (torch.zeros(2, c, 20, 20) for c in (1, 3, 3))
+    masks[0, 0, 5, 0] = masks[0, 0, 6, 1] = 1
+    masks[1, 0, 7:9, 5:10] = masks[1, 0, 14, 19] = 1
+    images[0, :, 5, 0] = 0.5
+    images[1, 0, 7:9, 5:10] = 0.3
+    found = mask_statistics(masks, images, originals, [(5, 0, 15, 20)] * 2)
+    pd.testing.assert_frame_equal(found, table)

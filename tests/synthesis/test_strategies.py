@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.synthesis import STRATEGIES, Strategy, outlier_key, synthesise
+from daf_pipelines.synthesis.masks import box_masks
 
 NAMES = sorted(STRATEGIES)
 KEYS = st.integers(0, 2**63 - 1)
@@ -120,6 +121,35 @@ class TestDeterminism:
         assert (torch.rand(1), np.random.rand()) == expected  # noqa: NPY002
 
 
+class TestValid:
+    @settings(max_examples=40, deadline=None)
+    @given(
+        name=st.sampled_from(NAMES),
+        keys=st.lists(KEYS, min_size=2, max_size=4),
+        top=st.integers(0, 40),
+        height=st.integers(1, 10),
+    )
+    def test_outliers_lie_there_and_nowhere_else(self, name, keys, top, height):
+        images = random_images(len(keys), 51, 60)
+        valid = box_masks([(top, 0, top + height, 60)] * len(keys), images)
+        outliers = synthesise(images, name, keys, valid=valid)
+        assert not (outliers.masks.bool() & ~valid).any()
+        assert outliers.masks.flatten(1).any(dim=1).all()
+        outside = (outliers.masks == 0).expand_as(images)
+        assert torch.equal(outliers.images[outside], images[outside])
+        last = synthesise(images[-1:], name, keys[-1:], valid=valid[-1:])
+        assert torch.equal(last.images[0], outliers.images[-1])
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_everywhere_is_as_without(self, name):
+        images = random_images(8, 40, 50)
+        everywhere = torch.ones(8, 1, 40, 50, dtype=torch.bool)
+        found = synthesise(images, name, range(8), random_bank(), valid=everywhere)
+        expected = synthesise(images, name, range(8), random_bank())
+        assert torch.equal(found.images, expected.images)
+        assert torch.equal(found.masks, expected.masks)
+
+
 class TestOutlierKey:
     def test_known_values_stay(self):
         assert outlier_key(0) == 7896617691693857887
@@ -181,6 +211,19 @@ class TestArguments:
     def test_keys(self):
         with pytest.raises(ValueError, match="keys: expected one per image, 2; got 1"):
             synthesise(torch.zeros(2, 3, 32, 32), "draem", [0])
+
+    @pytest.mark.parametrize(
+        ("valid", "message"),
+        [
+            (torch.ones(2, 1, 32, 32), r"expected \(2, 1, 32, 32\) bool; got .* torch.float32"),
+            (torch.ones(2, 3, 32, 32).bool(), r"got \(2, 3, 32, 32\)"),
+            (torch.ones(1, 1, 32, 32).bool(), r"got \(1, 1, 32, 32\)"),
+            (torch.tensor([1, 0])[:, None, None, None].expand(2, 1, 32, 32).bool(), "every image"),
+        ],
+    )
+    def test_valid(self, valid, message):
+        with pytest.raises(ValueError, match=message):
+            synthesise(torch.zeros(2, 3, 32, 32), "draem", [0, 1], valid=valid)
 
     @pytest.mark.parametrize("bank", [torch.zeros(2, 3, 32, 32), torch.zeros(2, 32, 32).byte()])
     def test_textures(self, bank):

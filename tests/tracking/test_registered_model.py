@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from mlflow.models import Model
 
+from daf_pipelines.sources.image_set import load
+from daf_pipelines.sources.images import contents
 from small_project import ROOT, SmallProject
 
 NAME = "daf-elpv-mono"
@@ -51,14 +53,19 @@ def predicted(
     elpv_project: SmallProject, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """What a clean process predicts for the test images, in the order of their scores."""
-    root = Path(elpv_project.params["dataset"]["root"])
-    files = [str(root / path) for path in elpv_project.scores()["path"]]
-    model = f"models:/{NAME}@candidate"
-    environment = elpv_project.environment
+    return predict(elpv_project, NAME, tmp_path_factory.mktemp("elsewhere"))
+
+
+def predict(project: SmallProject, name: str, folder: Path) -> dict[str, Any]:
+    """What a clean process in ``folder`` predicts for a project's test images."""
+    root = Path(project.params["dataset"]["root"])
+    files = [str(root / path) for path in project.scores()["path"]]
+    model = f"models:/{name}@candidate"
+    environment = project.environment
     del environment["PYTHONPATH"], environment["MLFLOW_TRACKING_URI"]
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(ROOT / "src"), elpv_project.uri, model, *files],
-        cwd=tmp_path_factory.mktemp("elsewhere"),
+        [sys.executable, "-c", SCRIPT, str(ROOT / "src"), project.uri, model, *files],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
@@ -99,6 +106,21 @@ class TestPredictions:
         assert found.shape == (1, 64, 64)
         distances = np.abs(maps - found).max(axis=(1, 2))
         assert distances.min() < 1e-4
+
+
+class TestPaddedImages:
+    def test_predictions_are_those_of_the_evaluation(
+        self, padded_project: SmallProject, tmp_path: Path
+    ) -> None:
+        predicted = predict(padded_project, "daf-mvtec_ad-tile", tmp_path)
+        scores = padded_project.scores()
+        assert predicted["table"]["score"] == pytest.approx(scores["score"].tolist(), abs=1e-5)
+        assert predicted["table"]["label"] == scores["predicted"].tolist()
+        test_set = load(padded_project.path("03_primary/test"))
+        maps = np.load(padded_project.path("07_model_output/anomaly_maps.npy"))
+        place = test_set.table["path"].tolist().index(scores["path"][0])
+        (expected,) = contents(maps[[place]], [test_set.boxes[place]])
+        np.testing.assert_allclose(predicted["maps"][0], expected, rtol=1e-4)
 
 
 class TestRegistration:

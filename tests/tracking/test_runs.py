@@ -1,5 +1,6 @@
 """One MLflow run an experiment, whatever executed it."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,38 @@ class TestContents:
         assert run.info.artifact_uri.startswith(expected)
 
 
+class TestDatasetCard:
+    def test_of_ingestion_alone_is_one_run_a_dataset(
+        self, project: SmallProject, tmp_path: Path
+    ) -> None:
+        for seed in (0, 1):
+            project.run("data_ingestion", seed=seed)
+        experiment = project.client.get_experiment_by_name("daf-datasets")
+        (run,) = project.client.search_runs([experiment.experiment_id])
+        assert run.info.status == "FINISHED"
+        assert run.info.run_name == "elpv-mono"
+        summary = json.loads(project.path("08_reporting/dataset.json").read_text())
+        assert run.data.tags["data_hash"] == summary["data_hash"]
+        (entry,) = run.inputs.dataset_inputs
+        assert entry.dataset.digest == summary["data_hash"][:36]
+        folder = Path(project.client.download_artifacts(run.info.run_id, "dataset", str(tmp_path)))
+        assert {file.name for file in folder.iterdir()} == {
+            "data_checks.csv",
+            "dataset.html",
+            "dataset.json",
+            "dataset_card.png",
+            "manifest.parquet",
+        }
+        assert project.runs() == []
+
+    def test_is_part_of_the_experiment(self, elpv_project: SmallProject) -> None:
+        (run,) = elpv_project.runs()
+        artifacts = elpv_project.client.list_artifacts(run.info.run_id, "dataset")
+        assert {"dataset/dataset.html", "dataset/dataset_card.png"} <= {a.path for a in artifacts}
+
+
 class TestNoRun:
-    def test_of_ingestion_and_synthesis_alone(self, project: SmallProject) -> None:
+    def test_of_synthesis_alone(self, project: SmallProject) -> None:
         project.run("data_ingestion")
         project.run("outlier_synthesis")
         assert project.runs() == []

@@ -68,7 +68,7 @@ class TestTrackingURI:
     ) -> None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "ftp://tracking")
         with pytest.raises(ParameterError, match=r"ftp://tracking.*MLFLOW_TRACKING_URI"):
-            ExperimentRun.open(CONFIG, tmp_path, PARAMETERS, "key", [], restart=True)
+            ExperimentRun.open(CONFIG, tmp_path, PARAMETERS, "key", "elpv-mono", [], restart=True)
 
 
 class TestArtifacts:
@@ -103,7 +103,13 @@ class TestRecord:
     def test_of_another_store_opens_a_new_run(self, store: Path, tmp_path: Path) -> None:
         RunRecord("0" * 32, "key").write(tmp_path, "record.json")
         run = ExperimentRun.open(
-            CONFIG, tmp_path, PARAMETERS, "key", [tmp_path / "record.json"], restart=False
+            CONFIG,
+            tmp_path,
+            PARAMETERS,
+            "key",
+            "elpv-mono",
+            [tmp_path / "record.json"],
+            restart=False,
         )
         assert run.is_new
         assert run.record.run_id != "0" * 32
@@ -121,21 +127,29 @@ class TestRecord:
     def test_decides_which_run_goes_on(
         self, store: Path, tmp_path: Path, status: str, key: str, restart: bool, goes_on: bool
     ) -> None:
-        first = ExperimentRun.open(CONFIG, tmp_path, PARAMETERS, "key", [], restart=True)
+        first = ExperimentRun.open(
+            CONFIG, tmp_path, PARAMETERS, "key", "elpv-mono", [], restart=True
+        )
         first.record.write(tmp_path, "record.json")
         first.close(status)
         candidates = [tmp_path / "missing.json", tmp_path / "record.json"]
-        second = ExperimentRun.open(CONFIG, tmp_path, PARAMETERS, key, candidates, restart)
+        second = ExperimentRun.open(
+            CONFIG, tmp_path, PARAMETERS, key, "elpv-mono", candidates, restart
+        )
         assert (second.record.run_id == first.record.run_id) is goes_on
         assert second.is_new is not goes_on
         assert second.client.get_run(second.record.run_id).info.status == "RUNNING"
 
     def test_deleted_run_is_left_alone(self, store: Path, tmp_path: Path) -> None:
-        first = ExperimentRun.open(CONFIG, tmp_path, PARAMETERS, "key", [], restart=True)
+        first = ExperimentRun.open(
+            CONFIG, tmp_path, PARAMETERS, "key", "elpv-mono", [], restart=True
+        )
         first.record.write(tmp_path, "record.json")
         first.discard()
         candidates = [tmp_path / "record.json"]
-        assert ExperimentRun.open(CONFIG, tmp_path, PARAMETERS, "key", candidates, False).is_new
+        assert ExperimentRun.open(
+            CONFIG, tmp_path, PARAMETERS, "key", "elpv-mono", candidates, False
+        ).is_new
 
 
 def test_flatten() -> None:

@@ -64,6 +64,23 @@ class TestBatch:
         assert torch.equal(matched[:, 0], matched[:, 1])
 
 
+class TestPadding:
+    def test_outliers_lie_on_the_images(self, normals):
+        boxes = [(3 * i, 0, 3 * i + 20, 64) for i in range(6)]
+        batches = make(normals, boxes=boxes)
+        for step in range(6):
+            batch = batches[step]
+            assert batch.masks.flatten(1).any(dim=1).all()
+            for index, mask in zip(batch.indices.tolist(), batch.masks, strict=True):
+                rows = mask[0].any(dim=1).nonzero()
+                assert 3 * index <= rows.min()
+                assert rows.max() < 3 * index + 20
+
+    def test_without_padding_boxes_change_nothing(self, normals):
+        whole = make(normals, boxes=[(0, 0, 64, 64)] * 6)
+        assert equal(whole[1], make(normals)[1])
+
+
 class TestOrder:
     @settings(max_examples=25, deadline=None)
     @given(st.integers(2, 20), st.integers(2, 9), st.integers(0, 5))

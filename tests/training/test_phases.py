@@ -379,6 +379,19 @@ class TestTrainingData:
         assert data.textures is None
         assert data.fingerprint == fingerprint(identity)
         assert data.seed == 3
+        assert data.boxes == [(0, 0, 32, 32)] * 2
+
+    def test_outliers_of_padded_images(self, tmp_path):
+        images = self.image_set()
+        images.table[["width", "height"]] = 40, 10
+        images.dataset["resize"] = "pad"
+        bank = np.zeros((0, 3, 8, 8), np.uint8)
+        data = TrainingData.of(images, bank, SynthesisParams(), 0, {}, tmp_path)
+        batches = data.batches(0, decoder_params(batch_size=2), torch.device("cpu"))
+        masks = torch.cat([batches[step].masks for step in range(5)])[:, 0].bool()
+        assert masks.any(dim=(1, 2)).all()
+        assert not masks[:, :12].any()
+        assert not masks[:, 20:].any()
 
     def test_textures_are_passed_on(self, tmp_path):
         bank = np.ones((2, 3, 8, 8), np.uint8)

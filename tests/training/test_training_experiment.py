@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+from safetensors.torch import save_file
 
-from daf_pipelines.errors import ParameterError, StaleArtifactError, WeightsError
+from daf_pipelines.errors import DataError, ParameterError, StaleArtifactError, WeightsError
 from daf_pipelines.parameters import (
     DatasetParams,
     DecoderTrainingParams,
@@ -32,6 +34,7 @@ IMAGES = ImageSet(
         "root": "somewhere",
         "category": "bolt",
         "image_size": 64,
+        "resize": "square",
         "calibration_fraction": 0.1,
         "seed": 0,
         "data_hash": "0" * 64,
@@ -58,8 +61,14 @@ def identity(synthesis=None, networks=None, **training):
 
 
 class TestCheckNames:
+    @pytest.fixture(autouse=True)
+    def weights(self, tmp_path):
+        self.file = str(tmp_path / "teacher.safetensors")
+        save_file(timm.create_model("test_byobnet").state_dict(), self.file)
+
     def check(self, dataset=DATASET, synthesis=None, **sections):
-        check_names(dataset, synthesis or SynthesisParams(), model(**sections))
+        teacher = {"teacher": {"backbone": "test_byobnet", "weights": self.file}}
+        check_names(dataset, synthesis or SynthesisParams(), model(**teacher | sections))
 
     def test_all_known(self):
         self.check()
@@ -76,6 +85,20 @@ class TestCheckNames:
     def test_unknown_backbone(self, role):
         with pytest.raises(ParameterError, match="Unknown backbone 'resnet19'"):
             self.check(**{role: {"backbone": "resnet19"}})
+
+    def test_hub_that_cannot_be_reached(self, monkeypatch):
+        """Found before the first node, not where training begins."""
+
+        def fail(*_, **__):
+            raise ConnectionError("no network")
+
+        monkeypatch.setattr(timm.models._builder, "load_state_dict_from_hf", fail)
+        with pytest.raises(WeightsError, match="could not be fetched from the hub"):
+            self.check(teacher={"backbone": "resnet18", "weights": "hub"})
+
+    def test_missing_textures(self):
+        with pytest.raises(DataError, match="no/such/folder"):
+            self.check(synthesis=SynthesisParams(texture_root="no/such/folder"))
 
     def test_missing_weights(self):
         with pytest.raises(WeightsError, match=r"none\.pth"):

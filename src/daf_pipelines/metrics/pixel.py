@@ -5,6 +5,7 @@ coverage of defects stands still while normal pixels accumulate. So the normal s
 once, the (few) defect scores are looked up in them, and every metric reads the same counts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from scipy import ndimage
 from daf_pipelines.errors import MetricUndefinedError
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
+
+Maps = npt.NDArray[np.floating] | Sequence[npt.NDArray[np.floating]]
+Masks = npt.NDArray[np.generic] | Sequence[npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,15 @@ class RankedPixels:
         return min(float(np.trapezoid(y, x)) / max_fpr, 1.0)
 
 
-def rank_pixels(maps: npt.NDArray[np.floating], masks: npt.NDArray[np.generic]) -> RankedPixels:
+def rank_pixels(maps: Maps, masks: Masks) -> RankedPixels:
     """Rank the pixels of a test set, for all pixel metrics at once.
 
     Regions are the 8-connected components of each mask, as in MVTec AD's own evaluation. Beside
     its arguments it holds one float32 per pixel.
 
     Args:
-        maps: Anomaly maps, shape (N, H, W), compared as float32.
-        masks: Ground truth, shape (N, H, W): 0 normal, anything else defect.
+        maps: Anomaly maps, shape (N, H, W), or N of shape (H, W) each; compared as float32.
+        masks: Ground truth of the same shapes: 0 normal, anything else defect.
 
     Returns:
         The counts behind the metrics.
@@ -94,10 +98,8 @@ def rank_pixels(maps: npt.NDArray[np.floating], masks: npt.NDArray[np.generic]) 
         ValueError: The shapes differ, or a score is NaN or infinite.
         MetricUndefinedError: There is no defect pixel, or no normal one.
     """
-    if maps.ndim != 3 or maps.shape != masks.shape:
-        raise ValueError(
-            f"expected maps and masks of one shape (N, H, W); got {maps.shape}, {masks.shape}"
-        )
+    if len(maps) != len(masks):
+        raise ValueError(f"expected as many maps as masks; got {len(maps)}, {len(masks)}")
     normals, defects, weights = _split(maps, masks)
     if not defects.size:
         raise MetricUndefinedError("the masks have no defect pixel")
@@ -119,15 +121,19 @@ def rank_pixels(maps: npt.NDArray[np.floating], masks: npt.NDArray[np.generic]) 
 
 
 def _split(
-    maps: npt.NDArray[np.floating], masks: npt.NDArray[np.generic]
+    maps: Maps, masks: Masks
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float64]]:
     """Scores of the normal pixels, of the defect pixels, and 1 / region size of the latter."""
-    defect_count = int(np.count_nonzero(masks))
-    normals = np.empty(masks.size - defect_count, dtype=np.float32)
+    defect_count = sum(int(np.count_nonzero(mask)) for mask in masks)
+    normals = np.empty(sum(mask.size for mask in masks) - defect_count, dtype=np.float32)
     defects = np.empty(defect_count, dtype=np.float32)
     weights = np.empty(defect_count, dtype=np.float64)
     n = d = 0
     for scores, mask in zip(maps, masks, strict=True):
+        if scores.ndim != 2 or scores.shape != mask.shape:
+            raise ValueError(
+                f"expected a map and a mask of one shape (H, W); got {scores.shape}, {mask.shape}"
+            )
         if not np.isfinite(scores).all():
             raise ValueError("the anomaly maps hold scores that are not finite (NaN or infinite)")
         inside = mask != 0
@@ -140,18 +146,16 @@ def _split(
     return normals, defects, weights
 
 
-def pixel_auroc(maps: npt.NDArray[np.floating], masks: npt.NDArray[np.generic]) -> float:
+def pixel_auroc(maps: Maps, masks: Masks) -> float:
     """Area under the pixels' ROC curve; arguments and errors as in :func:`rank_pixels`."""
     return rank_pixels(maps, masks).auroc()
 
 
-def pixel_ap(maps: npt.NDArray[np.floating], masks: npt.NDArray[np.generic]) -> float:
+def pixel_ap(maps: Maps, masks: Masks) -> float:
     """Average precision over the pixels; arguments and errors as in :func:`rank_pixels`."""
     return rank_pixels(maps, masks).ap()
 
 
-def aupro(
-    maps: npt.NDArray[np.floating], masks: npt.NDArray[np.generic], max_fpr: float = 0.3
-) -> float:
+def aupro(maps: Maps, masks: Masks, max_fpr: float = 0.3) -> float:
     """Area under the PRO curve: see :meth:`RankedPixels.aupro` and :func:`rank_pixels`."""
     return rank_pixels(maps, masks).aupro(max_fpr)

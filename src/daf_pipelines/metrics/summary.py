@@ -9,7 +9,7 @@ import pandas as pd
 
 from daf_pipelines.errors import MetricUndefinedError
 from daf_pipelines.metrics.image import check_scores, image_ap, image_auroc, image_f1_max
-from daf_pipelines.metrics.pixel import rank_pixels
+from daf_pipelines.metrics.pixel import Maps, Masks, rank_pixels
 
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "aupro_030")
@@ -18,16 +18,19 @@ PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "aupro_030")
 def evaluate(
     scores: npt.ArrayLike,
     labels: npt.ArrayLike,
-    maps: npt.NDArray[np.floating],
-    masks: npt.NDArray[np.generic] | None,
+    maps: Maps,
+    masks: Masks | None,
+    *,
+    localised: bool = True,
 ) -> dict[str, Any]:
     """Every metric of a test set; one that is undefined is None, with its reason.
 
     Args:
         scores: Image scores, shape (N,), larger is more anomalous.
         labels: 0 normal, 1 anomalous, shape (N,).
-        maps: Anomaly maps, shape (N, H, W).
-        masks: Ground truth, shape (N, H, W) in {0, 1}, or None where there is none.
+        maps: Anomaly maps, shape (N, H, W), or N of shape (H, W) each; without padding.
+        masks: Ground truth of the same shapes in {0, 1}, or None where there is none.
+        localised: Whether the masks say exactly enough where defects are for pixel metrics.
 
     Returns:
         A JSON-serialisable dictionary: ``image_auroc``, ``image_ap``, ``image_f1_max``,
@@ -39,7 +42,7 @@ def evaluate(
     """
     anomalous = np.asarray(labels).astype(bool)
     image, why_no_image = _values(IMAGE_METRICS, lambda: _image_metrics(scores, labels))
-    pixel, why_no_pixel = _values(PIXEL_METRICS, lambda: _pixel_metrics(maps, masks))
+    pixel, why_no_pixel = _values(PIXEL_METRICS, lambda: _pixel_metrics(maps, masks, localised))
     return {
         **image,
         **pixel,
@@ -100,9 +103,11 @@ def _image_metrics(scores: npt.ArrayLike, labels: npt.ArrayLike) -> dict[str, fl
     }
 
 
-def _pixel_metrics(
-    maps: npt.NDArray[np.floating], masks: npt.NDArray[np.generic] | None
-) -> dict[str, float]:
+def _pixel_metrics(maps: Maps, masks: Masks | None, localised: bool) -> dict[str, float]:
+    if not localised:
+        raise MetricUndefinedError(
+            "the masks are coarse (evaluation.localisation_metrics: true computes it all the same)"
+        )
     if masks is None:
         raise MetricUndefinedError("not every anomalous test image has a mask")
     ranked = rank_pixels(maps, masks)

@@ -79,20 +79,6 @@ def load_teacher(params: TeacherParams) -> Backbone:
     return Backbone(params.backbone, _file_weights(params.backbone, path))
 
 
-def check_weights(params: TeacherParams) -> None:
-    """Refuse weights that are not on this machine; those of the hub are not asked for.
-
-    Raises:
-        ParameterError: unknown backbone.
-        WeightsError: no such file or package, or weights of another backbone.
-    """
-    check_backbone(params.backbone)
-    if params.weights == "packaged":
-        _packaged_file(params.backbone)
-    elif params.weights != "hub":
-        _check_file(Path(params.weights).expanduser())
-
-
 def check_backbone(name: str) -> tuple[int, ...]:
     """Positions of the stride 4, 8 and 16 features among those of a timm network.
 

@@ -19,12 +19,16 @@ OUTLINE = "#00E5FF"
 HEAT = colormaps["inferno"].resampled(256)
 HEAT_SPAN = (0.25, 0.95)  # of the colour map: neither black nor nearly white
 SAMPLED_PIXELS = 1_000_000
+STRIP = 256  # rows
 
-Images = npt.NDArray[np.generic]
-Maps = npt.NDArray[np.floating]
+Image = npt.NDArray[np.generic]
+Map = npt.NDArray[np.floating]
+# Of one size as one array, else one array each.
+Images = Image | Sequence[Image]
+Maps = Map | Sequence[Map]
 
 
-def overlay(image: Images, anomaly_map: Maps, low: float, high: float) -> npt.NDArray[np.uint8]:
+def overlay(image: Image, anomaly_map: Map, low: float, high: float) -> npt.NDArray[np.uint8]:
     """Heatmap over the image in grey: the stronger the anomaly, the brighter and the more opaque.
 
     Args:
@@ -43,12 +47,22 @@ def overlay(image: Images, anomaly_map: Maps, low: float, high: float) -> npt.ND
         raise ValueError(
             f"expected an image and a map of one size; got {image.shape}, {anomaly_map.shape}"
         )
+    picture = np.empty(image.shape, dtype=np.uint8)
+    for start in range(0, len(image), STRIP):  # floats take many times the memory of the image
+        rows = slice(start, start + STRIP)
+        picture[rows] = _overlay_strip(image[rows], anomaly_map[rows], low, high)
+    return picture
+
+
+def _overlay_strip(
+    image: Image, anomaly_map: Map, low: float, high: float
+) -> npt.NDArray[np.uint8]:
     # Luma of ITU-R BT.601: a colour in the result then means anomaly, never the object.
     grey = _bytes(image) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     heat = np.clip((anomaly_map - low) / (high - low), 0, 1) if high > low else 0 * anomaly_map
     colour = 255 * HEAT(HEAT_SPAN[0] + (HEAT_SPAN[1] - HEAT_SPAN[0]) * heat)[..., :3]
     opacity = 0.9 * heat[..., None] ** 0.75
-    blended: Maps = (1 - opacity) * grey[..., None] + opacity * colour
+    blended: Map = (1 - opacity) * grey[..., None] + opacity * colour
     return np.rint(blended).astype(np.uint8)
 
 
@@ -56,16 +70,18 @@ def colour_range(maps: Maps) -> tuple[float, float]:
     """Range of scores for the heatmaps of one set: from the median to the 99.8 % quantile.
 
     Args:
-        maps: Anomaly maps, shape (N, H, W); of large sets an even sample of pixels is read.
+        maps: Anomaly maps, N of shape (H, W); of large sets an even sample of pixels is read.
 
     Returns:
         The lower and the upper end, for :func:`overlay`.
     """
-    if not maps.size:
+    ends = np.cumsum([0, *(pixels.size for pixels in maps)]).tolist()
+    if not ends[-1]:
         return 0.0, 1.0
-    flat = maps.reshape(-1)
-    step = flat.size // SAMPLED_PIXELS | 1  # odd: no column of the images is left out
-    low, high = np.quantile(flat[::step], [0.5, 0.998])
+    step = ends[-1] // SAMPLED_PIXELS | 1  # odd: no column of the images is left out
+    # Every step-th pixel of all maps in a row.
+    sample = [m.reshape(-1)[-end % step :: step] for m, end in zip(maps, ends, strict=False)]
+    low, high = np.quantile(np.concatenate(sample), [0.5, 0.998])
     return float(low), float(high)
 
 
@@ -73,16 +89,16 @@ def synthesis_preview(originals: Images, outliers: Images, masks: Images) -> Fig
     """Rows of: original, synthetic outlier, the outlier with its mask's outline.
 
     Args:
-        originals: Normal images, shape (N, H, W, 3), uint8 or float in [0, 1].
+        originals: Normal images, N of shape (H, W, 3), uint8 or float in [0, 1].
         outliers: Outlier images, as ``originals``.
-        masks: Masks of the synthetic defects, shape (N, H, W) in {0, 1}.
+        masks: Masks of the synthetic defects, N of shape (H, W) in {0, 1}.
 
     Returns:
         The figure; more than four rows are laid out in two blocks side by side.
     """
     blocks = 2 if len(originals) > 4 else 1
     rows = -(-len(originals) // blocks)
-    figure, grid = _panels(rows, blocks, group=3, header=0.3)
+    figure, grid = panels(rows, blocks, group=3, header=0.3)
     for trio in grid[:blocks]:
         for ax, title in zip(trio, ("normal image", "outlier", "outlier, mask"), strict=True):
             ax.set_title(title, fontsize=8, color=NEUTRAL)
@@ -90,8 +106,8 @@ def synthesis_preview(originals: Images, outliers: Images, masks: Images) -> Fig
         block, row = divmod(index, rows)
         trio = grid[row * blocks + block]
         for ax, image in zip(trio, (originals, outliers, outliers), strict=True):
-            _show(ax, _bytes(image[index]))
-        _outline(trio[2], masks[index])
+            show(ax, _bytes(image[index]))
+        outline(trio[2], masks[index])
     return figure
 
 
@@ -110,12 +126,12 @@ def heatmap_sheet(
     """Test images beside their heatmaps, on one colour scale over the whole set.
 
     Args:
-        images: Test images, shape (N, H, W, 3), uint8 or float in [0, 1].
-        maps: Anomaly maps, shape (N, H, W).
+        images: Test images, N of shape (H, W, 3), uint8 or float in [0, 1].
+        maps: Anomaly maps, N of shape (H, W).
         scores: Image scores, shape (N,).
         labels: 0 normal, 1 anomalous, shape (N,).
         threshold: An image is labelled anomalous when its score is above it.
-        masks: Ground truth, shape (N, H, W) in {0, 1}, drawn as outlines; None where unknown.
+        masks: Ground truth, N of shape (H, W) in {0, 1}, drawn as outlines; None where unknown.
         order: "mistakes" puts wrong labels first, the farthest from the threshold leading, and
             then the right ones, the nearest leading; "given" keeps the order.
         defect_types: Name of each image's type for its title, N names; None: "normal" or
@@ -131,17 +147,17 @@ def heatmap_sheet(
     shown = shown[:limit]
     low, high = colour_range(maps)
     columns = max(2, min(4, len(shown)))  # two: room for the header
-    figure, grid = _panels(-(-len(shown) // columns), columns, group=2, title=0.2, header=0.56)
+    figure, grid = panels(-(-len(shown) // columns), columns, group=2, title=0.2, header=0.56)
     for index, pair in zip(shown.tolist(), grid, strict=False):
-        _show(pair[0], _bytes(images[index]))
-        _show(pair[1], overlay(images[index], maps[index], low, high))
+        show(pair[0], _bytes(images[index]))
+        show(pair[1], overlay(images[index], maps[index], low, high))
         if masks is not None:
-            _outline(pair[0], masks[index])
+            outline(pair[0], masks[index])
         name = defect_types[index] if defect_types is not None else None
         _pair_title(pair, values[index], bool(anomalous[index]), bool(wrong[index]), name)
         if wrong[index]:
             _frame(pair, ANOMALOUS if anomalous[index] else NORMAL)
-    _header(
+    header(
         figure,
         f"{wrong.sum()} of {len(wrong)} images on the wrong side of threshold {threshold:.4g}",
         _sheet_note(len(shown), len(values), order, masks is not None),
@@ -166,12 +182,12 @@ def detections_figure(
     They are spread evenly from the weakest detection to the strongest, not picked by looks.
 
     Args:
-        images: Test images, shape (N, H, W, 3), uint8 or float in [0, 1].
-        maps: Anomaly maps, shape (N, H, W).
+        images: Test images, N of shape (H, W, 3), uint8 or float in [0, 1].
+        maps: Anomaly maps, N of shape (H, W).
         scores: Image scores, shape (N,).
         labels: 0 normal, 1 anomalous, shape (N,).
         threshold: An image is labelled anomalous when its score is above it.
-        masks: Ground truth, shape (N, H, W) in {0, 1}, drawn as outlines; None where unknown.
+        masks: Ground truth, N of shape (H, W) in {0, 1}, drawn as outlines; None where unknown.
         defect_types: Name of each image's type for its title, N names.
         count: Largest number of detections shown.
     """
@@ -180,28 +196,28 @@ def detections_figure(
     detected = detected[np.argsort(values[detected], kind="stable")]
     places = np.linspace(0, len(detected) - 1, min(count, len(detected))).round().astype(int)
     low, high = colour_range(maps)
-    figure, grid = _panels(2, max(1, len(places)), group=1, side=1.7, header=0.3, gap=0.06)
+    figure, grid = panels(2, max(1, len(places)), group=1, side=1.7, header=0.3, gap=0.06)
     if not len(places):
         grid[0][0].text(0.5, 0, "no defect detected", ha="center", va="center", color=NEUTRAL)
     for column, index in enumerate(detected[places].tolist()):
         above, below = grid[column][0], grid[len(places) + column][0]
-        _show(above, _bytes(images[index]))
-        _show(below, overlay(images[index], maps[index], low, high))
+        show(above, _bytes(images[index]))
+        show(below, overlay(images[index], maps[index], low, high))
         if masks is not None:
-            _outline(above, masks[index])
-        kind = f"{_short(defect_types[index])} · " if defect_types is not None else ""
+            outline(above, masks[index])
+        kind = f"{short(defect_types[index])} · " if defect_types is not None else ""
         above.set_title(f"{kind}score {values[index]:.3g}", fontsize=9, color=NEUTRAL)
     return figure
 
 
-def _bytes(image: Images) -> npt.NDArray[np.uint8]:
+def _bytes(image: Image) -> npt.NDArray[np.uint8]:
     """An image as uint8, from uint8 or from floats in [0, 1]."""
     if image.dtype == np.uint8:
         return image.astype(np.uint8, copy=False)
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def _panels(
+def panels(
     rows: int,
     columns: int,
     *,
@@ -233,12 +249,13 @@ def _panels(
     return figure, groups
 
 
-def _show(ax: Axes, picture: npt.NDArray[np.uint8]) -> None:
+def show(ax: Axes, picture: npt.NDArray[np.uint8]) -> None:
+    """Show a picture in a panel."""
     ax.imshow(picture, interpolation="antialiased")
     ax.autoscale(False)  # an outline along the border leaves the panel as it is
 
 
-def _outline(ax: Axes, mask: Images) -> None:
+def outline(ax: Axes, mask: Image) -> None:
     """Draw the outline of a mask, also along the border of the image."""
     if mask.any():
         padded = np.pad((mask != 0).astype(np.float32), 1)
@@ -256,7 +273,7 @@ def _pair_title(
         (False, False): "✓ passed",
         (False, True): "✗ false alarm",
     }[anomalous, wrong]
-    kind = _short(name) if name is not None else ("anomalous" if anomalous else "normal")
+    kind = short(name) if name is not None else ("anomalous" if anomalous else "normal")
     pair[0].set_title(
         f"{verdict} · {kind} · {score:.3g}",
         loc="left",
@@ -276,8 +293,9 @@ def _frame(panels: list[Axes], colour: str) -> None:
         figure.add_artist(Rectangle(first.p0, *size, fill=False, edgecolor=colour, linewidth=2.5))
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 16 else f"{name[:15]}…"
+def short(name: str, limit: int = 16) -> str:
+    """`name`, cut to at most `limit` characters."""
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def _sheet_note(shown: int, total: int, order: str, outlines: bool) -> str:
@@ -288,7 +306,8 @@ def _sheet_note(shown: int, total: int, order: str, outlines: bool) -> str:
     return "; ".join(parts)
 
 
-def _header(figure: Figure, title: str, note: str) -> None:
+def header(figure: Figure, title: str, note: str) -> None:
+    """Write two lines, a title in bold and a note, at the top left of a figure."""
     width, height = figure.get_size_inches()
     figure.text(0.08 / width, 1 - 0.09 / height, title, fontsize=10.5, va="top", fontweight="bold")
     figure.text(0.08 / width, 1 - 0.31 / height, note, fontsize=8, va="top", color=NEUTRAL)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from daf_pipelines.parameters import ThresholdParams
-from daf_pipelines.scoring.detector import Detector
+from daf_pipelines.scoring.detector import Detector, Prediction
 from daf_pipelines.scoring.thresholds import choose_threshold
 from daf_pipelines.sources.image_set import ImageSet
+from daf_pipelines.sources.images import contents
 
 
 def calibrate(
@@ -24,18 +24,19 @@ def calibrate(
     Returns:
         The scores it was chosen from: columns ``path``, ``label``, ``defect_type``, ``score``.
     """
-    predictions = [detector.score(images.images) for images in (normals, outliers)]
-    quiet, loud = (prediction.scores for prediction in predictions)
-    detector.threshold = choose_threshold(params, quiet, loud)
-    detector.heat_range = _heat_range(*(prediction.maps for prediction in predictions))
+    quiet, loud = (detector.score(images.images, images.boxes) for images in (normals, outliers))
+    detector.threshold = choose_threshold(params, quiet.scores, loud.scores)
+    # From what nearly all normal pixels stay below to what strong outliers reach.
+    low, high = _nearly_highest(normals, quiet), _nearly_highest(outliers, loud)
+    detector.heat_range = low, max(high, 2 * low)
     tables = [
         images.table[["path", "label", "defect_type"]].assign(score=prediction.scores)
-        for images, prediction in zip((normals, outliers), predictions, strict=True)
+        for images, prediction in ((normals, quiet), (outliers, loud))
     ]
     return pd.concat(tables, ignore_index=True)
 
 
-def _heat_range(normal: NDArray[np.float32], outlier: NDArray[np.float32]) -> tuple[float, float]:
-    """From what nearly all normal pixels stay below to what strong outliers reach."""
-    low = float(np.quantile(normal, 0.99))
-    return low, max(float(np.quantile(outlier, 0.99)), 2 * low)
+def _nearly_highest(images: ImageSet, prediction: Prediction) -> float:
+    """The 99 % quantile of all pixels."""
+    maps = contents(prediction.maps, images.boxes)
+    return float(np.quantile(np.concatenate([pixels.ravel() for pixels in maps]), 0.99))

@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,12 @@ from daf_pipelines.errors import DataError, ParameterError
 from daf_pipelines.parameters import InferenceParams
 from daf_pipelines.reporting.figures import overlay
 from daf_pipelines.scoring.detector import Detector
-from daf_pipelines.sources.images import find_images, read_image, resize_image
+from daf_pipelines.sources.images import contents, find_images, read_image
 
+Pixels: TypeAlias = NDArray[np.uint8]
 HEATMAPS = "heatmaps"
+BATCH_PIXELS = 50_000_000
+"""Pixels of the images that are in memory at once, but for the last one."""
 COLUMNS = ["path", "score", "label", "threshold", "heatmap", "error"]
 
 
@@ -65,41 +68,57 @@ def predict_files(
     (folder / HEATMAPS).mkdir(parents=True, exist_ok=True)
     rows = []
     with tqdm(total=len(paths), desc="inference", unit="image", disable=None) as bar:
-        for start in range(0, len(paths), batch_size):
-            chunk = paths[start : start + batch_size]
-            rows += _predict_batch(detector, chunk, folder)
-            bar.update(len(chunk))
+        for batch in _read_batches(paths, batch_size):
+            rows += _predict_batch(detector, batch, folder)
+            bar.update(len(batch))
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"label": "Int64"})
 
 
-def _predict_batch(detector: Detector, paths: list[Path], folder: Path) -> list[dict[str, Any]]:
-    images, errors = _read_all(paths)
-    rows: list[dict[str, Any]] = [{"path": str(p), "error": errors.get(p)} for p in paths]
-    readable = [row for row in rows if row["error"] is None]
-    if not readable:
+def _read_batches(paths: list[Path], batch_size: int) -> Iterator[list[tuple[Path, Pixels | str]]]:
+    """Files with their images, or with why they cannot be read: few at a time where they are large.
+
+    A batch ends with the image that brings it to `BATCH_PIXELS`.
+    """
+    batch: list[tuple[Path, Pixels | str]] = []
+    pixels = 0
+    for path in paths:
+        try:
+            image = read_image(path)
+        except DataError as error:
+            batch.append((path, str(error)))
+        else:
+            batch.append((path, image))
+            pixels += image.shape[0] * image.shape[1]
+        if len(batch) == batch_size or pixels >= BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
+
+
+def _predict_batch(
+    detector: Detector, batch: list[tuple[Path, Pixels | str]], folder: Path
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {"path": str(path), "error": image if isinstance(image, str) else None}
+        for path, image in batch
+    ]
+    images = [image for _, image in batch if not isinstance(image, str)]
+    if not images:
         return rows
-    prepared = np.stack([resize_image(image, detector.image_size) for image in images])
-    scores, maps = detector.score_batch(prepared)
+    squares, boxes = zip(*map(detector.prepare, images), strict=True)
+    scores, maps = detector.score_batch(np.stack(squares), boxes)
     labels = detector.labels(scores)
+    readable = [row for row in rows if row["error"] is None]
     for row, image, score, label, pixels in zip(
-        readable, images, scores, labels, maps, strict=True
+        readable, images, scores, labels, contents(maps, boxes), strict=True
     ):
         heatmap = Path(HEATMAPS) / heatmap_name(Path(str(row["path"])))
         write_heatmap(image, pixels, detector.heat_range, folder / heatmap)
         row |= {"score": float(score), "label": int(label), "threshold": detector.threshold}
         row["heatmap"] = heatmap.as_posix()
     return rows
-
-
-def _read_all(paths: Iterable[Path]) -> tuple[list[NDArray[np.uint8]], dict[Path, str]]:
-    images, errors = [], {}
-    for path in paths:
-        try:
-            images.append(read_image(path))
-        except DataError as error:
-            errors[path] = str(error)
-    return images, errors
 
 
 def heatmap_name(path: Path) -> str:

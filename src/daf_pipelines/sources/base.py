@@ -6,11 +6,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from daf_pipelines.errors import ParameterError
 
 GOOD = "good"
 """Defect type of the normal images, in every source."""
+GOOD_NAMES = frozenset({GOOD, "normal", "ok"})
+"""What people call normal images, in lower case."""
+
+WHOLE = "."
+"""The `file` of a finding on the dataset as a whole."""
 
 
 @dataclass(frozen=True)
@@ -19,16 +25,21 @@ class Row:
 
     Attributes:
         path: Image, posix, relative to the dataset's root.
-        split: "train" (normals only), "test" or "excluded".
-        label: 0 normal, 1 anomalous, None undecided ("excluded" only).
-        defect_type: Kind of defect; "good" for normals.
+        split: "train", "calibration" (normals held out for thresholds), "test", "excluded", or None
+            where the dataset has no official split: it is then drawn by group. Anomalous images of
+            an official "train" or "calibration" are excluded when the manifest is built.
+        label: 0 normal, 1 anomalous. None: undecided where the split is "excluded"; otherwise the
+            mask decides, 1 where it holds a defect.
+        defect_type: Kind of defect; "good" for normals. Where the mask decides, the kind that the
+            image has if it is anomalous.
         category: Kind of product.
-        mask_path: Defect mask, posix, relative to the root; anomalous images only.
-        group: Name that images of one physical object share.
+        mask_path: Defect mask, posix, relative to the root: an image, a labelme file (`.json`), or
+            a folder of images whose union it is.
+        group: Name that images of one physical object or one sequence share.
     """
 
     path: str
-    split: str
+    split: str | None
     label: int | None
     defect_type: str
     category: str
@@ -37,17 +48,50 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something that a check found in a dataset.
+
+    Attributes:
+        severity: "error" stops the run, or has the file left out where checks are lenient;
+            "warning" is only reported.
+        check: Name of the check, as "unreadable".
+        file: What it is about, posix, relative to the dataset's root; "." for all of it.
+        finding: What was expected and what is there, without the file's name.
+        remedy: What to do.
+    """
+
+    severity: Literal["error", "warning"]
+    check: str
+    file: str
+    finding: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = "" if self.file == WHOLE else f"{self.file}: "
+        return f"{place}{self.finding}. {self.remedy}."
+
+
+@dataclass(frozen=True)
 class Listing:
     """What a source found in a root: the images, and what is wrong with the layout."""
 
     rows: list[Row]
-    findings: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 class Source(ABC):
-    """A dataset layout."""
+    """A dataset layout.
 
-    name: str
+    Attributes:
+        name: The value of `dataset.source`.
+        coarse_masks: The masks only say roughly where a defect is, so that metrics of localisation
+            mean little; they are left out unless asked for.
+        test_share: Share of the normal images that is tested where the split is drawn.
+    """
+
+    name: ClassVar[str]
+    coarse_masks: ClassVar[bool] = False
+    test_share: ClassVar[float] = 0.25
 
     def default_root(self) -> Path:
         """Folder that is read when `dataset.root` is not given.
@@ -67,8 +111,32 @@ class Source(ABC):
         """
 
     @abstractmethod
+    def recognises(self, root: Path) -> bool:
+        """Whether the existing folder `root` has this layout, told from a few names in it."""
+
+    @abstractmethod
+    def categories(self, root: Path) -> list[str]:
+        """Names of the categories under `root`, at least one.
+
+        Raises:
+            DataError: The folder does not have this layout.
+        """
+
     def default_category(self, root: Path | None) -> str:
-        """Category that is read when `dataset.category` is not given."""
+        """Category that is read when `dataset.category` is not given: the only one.
+
+        Raises:
+            DataError: The folder does not have this layout.
+            ParameterError: There are several; the message lists them.
+        """
+        root = root or self.default_root()
+        names = sorted(self.categories(root))
+        if len(names) > 1:
+            raise ParameterError(
+                f"dataset.category is not given, and {root} holds {len(names)} categories. "
+                f"Set it to one of: {', '.join(names)}."
+            )
+        return names[0]
 
     @abstractmethod
     def list_images(self, root: Path, category: str) -> Listing:

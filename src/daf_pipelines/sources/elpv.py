@@ -13,6 +13,7 @@ import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 
@@ -37,7 +38,15 @@ class ELPV(Source):
     benchmark, the same for every seed, and in "all" the same cells as in "mono" and "poly".
     """
 
-    name = "elpv"
+    name: ClassVar[str] = "elpv"
+
+    def recognises(self, root: Path) -> bool:
+        """Whether `root` has labels.csv beside images/."""
+        return (root / "labels.csv").is_file() and (root / "images").is_dir()
+
+    def categories(self, root: Path) -> list[str]:  # noqa: ARG002
+        """The cell types, and both together."""
+        return [*CELL_TYPES, "all"]
 
     def default_root(self) -> Path:
         """Data folder of the installed package `elpv-dataset`.
@@ -65,7 +74,7 @@ class ELPV(Source):
 
     def list_images(self, root: Path, category: str) -> Listing:
         """Lists the cells of `category`; see :meth:`Source.list_images`."""
-        require_known("dataset.category", category, (*CELL_TYPES, "all"))
+        require_known("dataset.category", category, self.categories(root))
         cells = read_labels(root)
         if category != "all":
             cells = cells[cells["type"] == category]

@@ -1,5 +1,6 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,3 +29,15 @@ def written_whole(folder: Path) -> Iterator[Path]:
         folder.rename(previous)
     partial.rename(folder)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextmanager
+def written_file(file: Path) -> Iterator[Path]:
+    """Yields a name beside `file` for what takes its place when the block ends well."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

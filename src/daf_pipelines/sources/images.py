@@ -6,35 +6,49 @@ image, since its brightness may be the defect:
 - 16-bit greyscale is scaled from the full range, 0..65535. A camera with 12 bits in a 16-bit file
   gives dark images; rescale such files once, all alike.
 - Floating point in [0, 1] is scaled by 255; with values above 1 it is taken as 0..255.
+- 16-bit colour keeps its upper 8 bits, as Pillow reads it.
 - Transparency is composited over black, so that a transparent pixel carries no signal, whatever
   colour the file hides in it, as in the black surroundings of cut-out parts.
 - The EXIF orientation is applied; of files with several frames, the first counts.
 """
 
-import io
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.ImageFile import ImageFile
 from scipy import ndimage
 
-from daf_pipelines.errors import DataError
+from daf_pipelines.errors import DataError, ImageError
+from daf_pipelines.parameters import Resize
+from daf_pipelines.sources.decoding import decode, read_bytes
+from daf_pipelines.sources.labelme import is_labelme, rasterise
+
+Box = tuple[int, int, int, int]
+"""Top, left, bottom and right of a part of an image, pixels; bottom and right exclusive."""
 
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """File name suffixes of images, in lower case."""
 
+MASK_SUFFIXES = SUFFIXES | {".json"}
+"""File name suffixes of masks, in lower case: images, and labelme's files."""
+
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=int)
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     """Finds the image files in `folder` and its sub-folders, by suffix, in sorted order.
 
     Hidden files (as macOS leaves beside the real ones) and hidden folders are passed over.
+
+    Args:
+        folder: Where to look.
+        suffixes: What counts as an image, in lower case.
 
     Raises:
         DataError: `folder` is not an existing folder.
@@ -43,67 +57,136 @@ def find_images(folder: Path) -> list[Path]:
         raise DataError(
             f"Expected a folder of images; {folder} is not an existing folder. Correct the path."
         )
-    files = (p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     return sorted(p for p in files if not _is_hidden(p.relative_to(folder)))
 
 
 def read_image(source: Path | bytes, name: str | None = None) -> NDArray[np.uint8]:
-    """Reads an image of any format and mode that Pillow knows.
+    """Reads an image of one of the formats of :data:`SUFFIXES`, whatever its mode.
 
     Args:
         source: File, or its content.
         name: What error messages call the image; by default its path.
 
     Returns:
-        RGB image of shape (H, W, 3), orientation applied.
+        RGB image of shape (H, W, 3), orientation applied. An image at the limit of
+        :data:`~daf_pipelines.sources.decoding.MAX_PIXELS` takes 3 to 7 GB while it is read.
 
     Raises:
-        DataError: Missing, empty, truncated or unreadable file, or a mode without a known range.
+        ImageError: Missing, empty, truncated or unreadable file, more pixels than the limit, or a
+            mode without a known range.
     """
     name = name or (str(source) if isinstance(source, Path) else "image data")
-    return _decoded(source, name, _as_rgb)
+    return decode(read_bytes(source, name), name, _as_rgb)
 
 
 def read_mask(source: Path | bytes, name: str | None = None) -> NDArray[np.uint8]:
-    """Reads a defect mask.
+    """Reads a defect mask: an image, a labelme file, or a folder of masks, which are united.
 
-    A pixel is defective where the brightest of its channels lies above half of the file's range
-    (above 127, which drops JPEG ringing), or is 1 in masks that hold nothing above 1.
+    In an image, a pixel is defective where the brightest of its channels lies above half of the
+    file's range (above 127), which drops the soft edges of masks and the ringing of JPEG. In a
+    lossless file that stays below half of the range everywhere, as masks of class numbers do
+    (0 and 1; VisA's 0, 1, 2, ...), it is defective where it is not 0.
 
     Args:
-        source: File, or its content.
+        source: File, its content, or folder.
         name: What error messages call the mask; by default its path.
 
     Returns:
         Mask of shape (H, W), 1 where defective, else 0.
 
     Raises:
-        DataError: As :func:`read_image`.
+        ImageError: As :func:`read_image`; a folder without masks, or of masks of several sizes.
     """
     name = name or (str(source) if isinstance(source, Path) else "mask data")
-    values = _decoded(source, name, _as_mask_values)
-    highest = values.max()
-    # 16-bit files often hold 8-bit masks.
-    threshold = 0 if highest <= 1 else 127 if highest <= 255 else 32767
-    return (values > threshold).astype(np.uint8)
+    if isinstance(source, Path) and source.is_dir():
+        return _unite(source, name)
+    data = read_bytes(source, name)
+    if is_labelme(data):
+        return rasterise(data, name)
+    return decode(data, name, lambda image: _as_mask(image, _is_lossy(image, data)))
 
 
-def resize_image(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resizes to a square, bilinearly with antialiasing; the aspect ratio is not kept, as in DAF.
+def content_box(width: int, height: int, size: int, resize: Resize) -> Box:
+    """Where an image lies in the square that it is prepared as.
+
+    Args:
+        width: Width of the image, pixels.
+        height: Height of the image, pixels.
+        size: Side of the square, pixels.
+        resize: "square": all of it, the aspect ratio is lost, as in DAF. "pad": the largest box
+            of the image's aspect ratio (1 pixel at least), in the middle.
+    """
+    if resize == "square":
+        return 0, 0, size, size
+    rows, columns = (max(1, round(side * size / max(width, height))) for side in (height, width))
+    top, left = (size - rows) // 2, (size - columns) // 2
+    return top, left, top + rows, left + columns
+
+
+def fit_image(image: NDArray[np.uint8], size: int, resize: Resize) -> NDArray[np.uint8]:
+    """Prepares an image: resized into its :func:`content_box`, mirrored around it.
+
+    Mirroring goes on with what the image shows: the networks see no edge where it ends, and the
+    statistics of their features stay those of the image. Repeated edge pixels would be streaks,
+    one colour an object of its own.
 
     Args:
         image: RGB image of shape (H, W, 3).
-        size: Side of the result, pixels.
+        size: Side of the square, pixels.
+        resize: As in :func:`content_box`.
 
     Returns:
         RGB image of shape (size, size, 3).
     """
-    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    height, width = image.shape[:2]
+    top, left, bottom, right = content_box(width, height, size, resize)
+    content = resize_image(image, (bottom - top, right - left))
+    return np.pad(content, ((top, size - bottom), (left, size - right), (0, 0)), mode="symmetric")
+
+
+def fit_mask(mask: NDArray[np.uint8], size: int, resize: Resize) -> NDArray[np.uint8]:
+    """Prepares a mask as :func:`fit_image` its image; nothing is defective around the image.
+
+    Args:
+        mask: Mask of shape (H, W), 1 where defective, else 0.
+        size: Side of the square, pixels.
+        resize: As in :func:`content_box`.
+
+    Returns:
+        Mask of shape (size, size), 1 where defective, else 0.
+    """
+    height, width = mask.shape
+    top, left, bottom, right = content_box(width, height, size, resize)
+    content = resize_mask(mask, (bottom - top, right - left))
+    return np.pad(content, ((top, size - bottom), (left, size - right)))
+
+
+def contents(pixels: NDArray[Any], boxes: Sequence[Box]) -> list[NDArray[Any]]:
+    """Each of `pixels` (N, H, W, ...) inside its box, without padding, as views."""
+    return [
+        whole[top:bottom, left:right]
+        for whole, (top, left, bottom, right) in zip(pixels, boxes, strict=True)
+    ]
+
+
+def resize_image(image: NDArray[np.uint8], size: int | tuple[int, int]) -> NDArray[np.uint8]:
+    """Resizes bilinearly with antialiasing.
+
+    Args:
+        image: RGB image of shape (H, W, 3).
+        size: Side of a square, or height and width, pixels.
+
+    Returns:
+        RGB image of that size.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.array(resized)
 
 
-def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resizes a mask to a square without losing a defect.
+def resize_mask(mask: NDArray[np.uint8], size: int | tuple[int, int]) -> NDArray[np.uint8]:
+    """Resizes a mask without losing a defect.
 
     A pixel is defective where at least half of its area is, which keeps the defects' areas. A
     defect too thin or too small to reach half of any pixel, apart from larger ones, keeps all
@@ -112,13 +195,16 @@ def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
     Args:
         mask: Mask of shape (H, W), 1 where defective, else 0.
-        size: Side of the result, pixels.
+        size: Side of a square, or height and width, pixels.
 
     Returns:
-        Mask of shape (size, size), 1 where defective, else 0.
+        Mask of that size, 1 where defective, else 0.
     """
     height, width = mask.shape
-    area = _overlaps(height, size) @ mask.astype(np.float64) @ _overlaps(width, size).T
+    rows, columns = (size, size) if isinstance(size, int) else size
+    if not mask.any():
+        return np.zeros((rows, columns), dtype=np.uint8)
+    area = _binned(_binned(mask.astype(np.int64), rows).T, columns).T
     touched, kept = area > 0, area >= height * width / 2
     regions, _ = ndimage.label(touched, structure=_EIGHT_CONNECTED)
     lost = touched & ~np.isin(regions, np.unique(regions[kept]))
@@ -126,58 +212,87 @@ def resize_mask(mask: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return resized
 
 
-def _overlaps(length: int, size: int) -> NDArray[np.float64]:
-    """Overlap of each of `size` equal intervals with each of `length`, in 1/size of the latter.
+def _binned(values: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """Sums of rows (L, M) over `bins` equal intervals, parts of rows counted as such.
 
-    Whole numbers, so that sums and comparisons of areas are exact (Pillow's box filter weighs
-    pixels by where their centres lie). Shape (size, length); every row sums to `length`.
+    In units of 1 / `bins` of a row: whole numbers, so that comparisons of areas are exact (Pillow's
+    box filter weighs pixels by where their centres lie).
     """
-    target, source = np.arange(size)[:, None] * length, np.arange(length)[None, :] * size
-    overlap = np.minimum(target + length, source + size) - np.maximum(target, source)
-    positive: NDArray[np.float64] = np.maximum(overlap, 0).astype(np.float64)
-    return positive
+    cumulative = np.zeros((len(values) + 1, values.shape[1]), dtype=np.int64)
+    np.cumsum(values, axis=0, out=cumulative[1:])
+    row, part = np.divmod(np.arange(bins + 1) * len(values), bins)
+    beyond = np.append(values, np.zeros_like(values[:1]), axis=0)[row] * part[:, None]
+    sums: NDArray[np.int64] = np.diff(bins * cumulative[row] + beyond, axis=0)
+    return sums
 
 
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _decoded(
-    source: Path | bytes, name: str, convert: Callable[[Image.Image], NDArray[Any]]
-) -> NDArray[Any]:
-    """Opens, decodes, orients and converts an image; any failure names it in a DataError."""
-    try:
-        data = source.read_bytes() if isinstance(source, Path) else source
-        if not data:
-            raise ValueError("the file is empty, 0 bytes")
-        with Image.open(io.BytesIO(data)) as image:
-            return convert(ImageOps.exif_transpose(image))
-    except FileNotFoundError as error:
-        raise DataError(f"{name}: no such file. Correct the path or restore the file.") from error
-    except UnidentifiedImageError as error:
-        raise _unreadable(name, "its format is unknown or its header is broken") from error
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
-        raise _unreadable(name, str(error) or type(error).__name__) from error
-
-
-def _unreadable(name: str, reason: str) -> DataError:
-    return DataError(f"{name}: not a readable image ({reason}). Replace or remove the file.")
+def _unite(folder: Path, name: str) -> NDArray[np.uint8]:
+    """The union of the masks in a folder, one a defect, as MVTec LOCO has it."""
+    united: NDArray[np.uint8] | None = None
+    for path in find_images(folder):
+        mask = read_mask(path, f"{name}/{path.relative_to(folder).as_posix()}")
+        united = mask if united is None else united
+        if mask.shape != united.shape:
+            sizes = " and ".join(f"{m.shape[1]}x{m.shape[0]}" for m in (united, mask))
+            finding = f"a folder of masks of different sizes, {sizes} pixels"
+            raise ImageError(name, "unreadable", finding, "Give all the size of their image")
+        united |= mask
+    if united is None:
+        finding = "a folder for masks, without any image file"
+        raise ImageError(name, "unreadable", finding, "Restore the masks or remove the folder")
+    return united
 
 
 def _as_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I"):
-        return _grey_to_rgb(_integers(image) / 257)
+        # Divided by 257 and rounded, in half of the memory that floating point takes.
+        return _grey_to_rgb((_integers(image).astype(np.uint32) + 128) // 257)
     if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        return _grey_to_rgb(values * 255 if values.max() <= 1 else values)
+        values = np.nan_to_num(np.array(image), copy=False).clip(0, 255)
+        return _grey_to_rgb(np.rint(values * 255 if values.max() <= 1 else values))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _as_mask_values(image: Image.Image) -> NDArray[Any]:
-    return _integers(image) if image.mode.startswith("I") else _as_rgb(image).max(axis=2)
+def _as_mask(image: Image.Image, lossy: bool) -> NDArray[np.uint8]:
+    values = _brightest(image)
+    highest = values.max()
+    # 16-bit files often hold 8-bit masks.
+    half = 127 if highest <= 255 else 32767
+    threshold = 0 if highest <= half and not lossy else half
+    return (values > threshold).astype(np.uint8)
+
+
+def _brightest(image: Image.Image) -> NDArray[Any]:
+    """The brightest channel of each pixel, with up to 16 bits."""
+    if image.mode.startswith("I"):
+        return _integers(image)
+    if image.mode in {"1", "L"} and not image.has_transparency_data:
+        return np.asarray(image.convert("L"))
+    brightest: NDArray[np.uint8] = _as_rgb(image).max(axis=2)
+    return brightest
+
+
+def _is_lossy(image: ImageFile, data: bytes) -> bool:
+    """Whether pixels may differ from those that were saved."""
+    if image.format == "WEBP":
+        return b"VP8L" not in _webp_chunks(data)
+    return image.format == "JPEG" or image.info.get("compression") in {"jpeg", "tiff_jpeg"}
+
+
+def _webp_chunks(data: bytes) -> Iterator[bytes]:
+    """Names of the chunks of a WebP file; https://www.rfc-editor.org/rfc/rfc9649."""
+    position = 12
+    while position < len(data):
+        yield data[position : position + 4]
+        size = int.from_bytes(data[position + 4 : position + 8], "little")
+        position += 8 + size + size % 2
 
 
 def _integers(image: Image.Image) -> NDArray[Any]:
@@ -191,5 +306,4 @@ def _integers(image: Image.Image) -> NDArray[Any]:
 
 
 def _grey_to_rgb(values: NDArray[Any]) -> NDArray[np.uint8]:
-    grey = np.rint(np.clip(values, 0, 255)).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.repeat(values.astype(np.uint8)[:, :, None], 3, axis=2)

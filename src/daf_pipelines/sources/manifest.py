@@ -1,21 +1,26 @@
 """The manifest: one validated row per image of a dataset, built and checked before training."""
 
 import hashlib
-import io
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
-from PIL import Image
-from tqdm import tqdm
 
 from daf_pipelines.errors import DataError
 from daf_pipelines.parameters import DatasetParams
-from daf_pipelines.sources.base import GOOD, Row, draw_share
-from daf_pipelines.sources.images import read_image, read_mask
-from daf_pipelines.sources.registry import find_source, resolve_root
+from daf_pipelines.sources.base import GOOD, Finding
+from daf_pipelines.sources.checks import (
+    UNSAFE,
+    check_names,
+    check_normals,
+    check_records,
+    printable,
+)
+from daf_pipelines.sources.reading import Reading, read_rows
+from daf_pipelines.sources.registry import find_source, resolve_dataset, resolve_root, unpack
+from daf_pipelines.sources.splits import decide_splits
 
 SPLITS = ("train", "calibration", "test", "excluded")
 MAX_FINDINGS = 20
@@ -64,33 +69,54 @@ file; the hashes are SHA-256 of the files; `mask_coverage` is the share of defec
 """
 
 
-def build_manifest(params: DatasetParams, seed: int) -> pd.DataFrame:
+def read_dataset(params: DatasetParams, seed: int, folder: Path) -> Reading:
     """Lists, reads and checks every image and mask of a dataset.
-
-    A share `calibration_fraction` of the train normals, at least one, moves to the split
-    "calibration"; which ones depends on `seed` and the files' contents only.
 
     Args:
         params: Which dataset.
-        seed: Seed of the calibration split; nothing else depends on it.
+        seed: Of the splits that are drawn.
+        folder: Gets the prepared pixels; see :func:`~daf_pipelines.sources.reading.read_rows`.
 
     Returns:
-        Manifest as :data:`MANIFEST` has it, sorted by path.
+        The readable images with their splits decided, and all findings. What is listed outside of
+        the root is not read.
 
     Raises:
-        DataError: The layout is wrong, or the data has faults; one message lists them together.
+        DataError: The layout is wrong.
         ParameterError: Unknown source or category.
     """
-    source, root = find_source(params.source), resolve_root(params)
-    category = params.category or source.default_category(root)
-    listing = source.list_images(root, category)
-    records, findings = _read_rows(listing.rows, root)
-    findings = [*listing.findings, *findings, *_leaks(records), *_too_few_normals(listing.rows)]
-    if findings:
-        raise _faulty(f"{params.source}, category {category!r}, in {root}", findings)
-    manifest = pd.DataFrame(records, columns=list(MANIFEST.columns)).sort_values("path")
+    unpack(params)
+    source, dataset, root = find_source(params), resolve_dataset(params), resolve_root(params)
+    category = params.category or source.default_category(dataset)
+    listing = source.list_images(dataset, category)
+    names = check_names(listing.rows, root)
+    unsafe = {finding.file for finding in names if finding.check in UNSAFE}
+    rows = [r for r in listing.rows if not unsafe & {*map(printable, (r.path, r.mask_path or ""))}]
+    reading = read_rows(rows, root, params, folder)
+    share = params.test_fraction or source.test_share
+    table = decide_splits(reading.table, share, params.calibration_fraction, seed)
+    checked = replace(reading, table=table)
+    found = check_records(table, lambda places: checked.images(table.iloc[list(places)]))
+    return replace(checked, findings=[*listing.findings, *names, *reading.findings, *found])
+
+
+def make_manifest(reading: Reading, params: DatasetParams) -> pd.DataFrame:
+    """The manifest of what was read, as :data:`MANIFEST` has it, sorted by path.
+
+    Raises:
+        DataError: The data have errors, or, where checks are lenient, too few normals are left
+            without the files that have them; one message lists them together.
+    """
+    errors = [finding for finding in reading.findings if finding.severity == "error"]
+    manifest = reading.table[list(MANIFEST.columns)]
+    if params.checks == "lenient":
+        faulty = {finding.file for finding in errors}
+        manifest = manifest[~manifest["path"].isin(faulty) & ~manifest["mask_path"].isin(faulty)]
+        errors = [f for f in check_normals(manifest) if f.severity == "error"]
+    if errors:
+        raise _faulty(params, errors)
     validated: pd.DataFrame = MANIFEST.validate(manifest.reset_index(drop=True))
-    return _with_calibration(validated, params.calibration_fraction, seed)
+    return validated
 
 
 def data_hash(manifest: pd.DataFrame) -> str:
@@ -106,90 +132,13 @@ def data_hash(manifest: pd.DataFrame) -> str:
     return hashlib.sha256(json.dumps(texts.to_numpy().tolist()).encode()).hexdigest()
 
 
-def _read_rows(rows: list[Row], root: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """The manifest's records, as far as the files are readable, and what is wrong with the rest."""
-    records, findings = [], []
-    for row in tqdm(rows, desc="Reading images", unit="image", disable=None):
-        try:
-            record = _read_row(row, root)
-        except DataError as error:
-            findings.append(str(error))
-        else:
-            records.append(record)
-    return records, findings
-
-
-def _read_row(row: Row, root: Path) -> dict[str, Any]:
-    data = _read_bytes(root / row.path)
-    height, width = read_image(data, str(root / row.path)).shape[:2]
-    with Image.open(io.BytesIO(data)) as image:
-        mode = image.mode
-    return {
-        **vars(row),
-        "width": width,
-        "height": height,
-        "mode": mode,
-        "content_hash": hashlib.sha256(data).hexdigest(),
-        **_read_mask_of(row, root, (height, width)),
-    }
-
-
-def _read_mask_of(row: Row, root: Path, shape: tuple[int, int]) -> dict[str, Any]:
-    if row.mask_path is None:
-        return {"mask_hash": None, "mask_coverage": None}
-    data = _read_bytes(root / row.mask_path)
-    mask = read_mask(data, str(root / row.mask_path))
-    if mask.shape != shape:
-        raise DataError(
-            f"{root / row.mask_path}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, but its "
-            f"image {row.path} has {shape[1]}x{shape[0]}. They must be the same."
-        )
-    return {"mask_hash": hashlib.sha256(data).hexdigest(), "mask_coverage": float(mask.mean())}
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
-
-
-def _leaks(records: list[dict[str, Any]]) -> list[str]:
-    """Findings on contents that are in both train and test."""
-    train = {r["content_hash"]: r["path"] for r in records if r["split"] == "train"}
-    return [
-        f"{r['path']}: a test image with the same content as the training image "
-        f"{train[r['content_hash']]}. Remove one of them."
-        for r in records
-        if r["split"] == "test" and r["content_hash"] in train
-    ]
-
-
-def _too_few_normals(rows: list[Row]) -> list[str]:
-    count = sum(row.split == "train" for row in rows)
-    if count >= 2:
-        return []
-    found = "no normal image" if count == 0 else "only 1 normal image"
-    return [f"{found} to train on; at least 2 are needed (training uses normal images only)"]
-
-
-def _faulty(dataset: str, findings: list[str]) -> DataError:
-    lines = findings[:MAX_FINDINGS]
-    if len(findings) > MAX_FINDINGS:
-        lines.append(f"... and {len(findings) - MAX_FINDINGS} more")
-    count = "1 fault" if len(findings) == 1 else f"{len(findings)} faults"
+def _faulty(params: DatasetParams, errors: list[Finding]) -> DataError:
+    lines = [str(finding) for finding in errors[:MAX_FINDINGS]]
+    if len(errors) > MAX_FINDINGS:
+        lines.append(f"... and {len(errors) - MAX_FINDINGS} more")
+    count = "1 fault" if len(errors) == 1 else f"{len(errors)} faults"
     listed = "\n".join(f"  - {line}" for line in lines)
-    return DataError(f"The dataset {dataset} has {count}; mend the files and run again:\n{listed}")
-
-
-def _with_calibration(manifest: pd.DataFrame, fraction: float, seed: int) -> pd.DataFrame:
-    # Drawn by content, so that it does not matter at which folder the dataset's root is set;
-    # identical files are told apart by their rank.
-    train = manifest[manifest["split"] == "train"].sort_values("path")
-    rank = train.groupby("content_hash").cumcount()
-    names = train["content_hash"] + ":" + rank.astype(str)
-    # One normal at least on either side of the split.
-    count = min(max(1, round(fraction * len(train))), len(train) - 1)
-    drawn = names.isin(draw_share(names, count, f"calibration-{seed}"))
-    split = manifest["split"].mask(drawn.reindex(manifest.index, fill_value=False), "calibration")
-    return manifest.assign(split=split)
+    return DataError(
+        f"The dataset in {resolve_root(params)} has {count}; mend the files and run again, or "
+        f"leave them out with dataset.checks=lenient (all findings: data_checks.csv):\n{listed}"
+    )

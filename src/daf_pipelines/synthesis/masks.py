@@ -6,7 +6,7 @@ operations are element-wise or exact, so that a mask does not depend on the rest
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,11 +19,15 @@ from torch import Tensor
 Draws = Sequence[np.random.Generator]
 """One generator per image of the batch."""
 
+MaskOperator = Callable[[Tensor, Draws], Tensor]
+
 FloatArray = NDArray[np.float32]
 
 PERLIN_THRESHOLD = 0.5
 PERLIN_SCALES = (1, 2, 4, 8, 16, 32)
 PERLIN_ATTEMPTS = 8
+PLACING_ATTEMPTS = 8
+PATCH_RADIUS = 4
 
 
 def perlin_mask(images: Tensor, draws: Draws) -> Tensor:
@@ -66,8 +70,49 @@ def rectangle_mask(images: Tensor, draws: Draws) -> Tensor:
         Bool masks ``(B, 1, H, W)``, never empty.
     """
     height, width = images.shape[-2:]
-    boxes = torch.tensor([_random_box(rng, height, width) for rng in draws], device=images.device)
-    top, left, bottom, right = boxes.T[..., None]
+    return box_masks([_random_box(rng, height, width) for rng in draws], images)
+
+
+def masks_within(operator: MaskOperator, images: Tensor, draws: Draws, valid: Tensor) -> Tensor:
+    """Masks cut to the pixels that may be defective.
+
+    A mask of which nothing is left is drawn again; after ``PLACING_ATTEMPTS`` it is a small patch
+    around a random one of those pixels.
+
+    Args:
+        operator: Where the masks come from.
+        images: Batch ``(B, C, H, W)``.
+        draws: One generator per image.
+        valid: Bool ``(B, 1, H, W)``, none empty.
+
+    Returns:
+        Bool masks ``(B, 1, H, W)``, never empty.
+    """
+    masks = operator(images, draws) & valid
+    for _ in range(PLACING_ATTEMPTS):
+        empty = _empty(masks)
+        if not empty:
+            return masks
+        masks[empty] = operator(images[empty], [draws[i] for i in empty]) & valid[empty]
+    empty = _empty(masks)
+    if empty:
+        boxes = [_patch_within(valid[i, 0], draws[i]) for i in empty]
+        masks[empty] = box_masks(boxes, images) & valid[empty]
+    return masks
+
+
+def box_masks(boxes: Sequence[tuple[int, int, int, int]], images: Tensor) -> Tensor:
+    """Masks that fill boxes.
+
+    Args:
+        boxes: (top, left, bottom, right) in pixels, bottom and right exclusive.
+        images: Any batch ``(..., H, W)`` of the masks' size and device.
+
+    Returns:
+        Bool masks ``(len(boxes), 1, H, W)``.
+    """
+    height, width = images.shape[-2:]
+    top, left, bottom, right = torch.tensor(boxes, device=images.device).T[..., None]
     y = torch.arange(height, device=images.device)
     x = torch.arange(width, device=images.device)
     rows = (y >= top) & (y < bottom)
@@ -217,3 +262,9 @@ def _random_box(rng: np.random.Generator, height: int, width: int) -> tuple[int,
     top = int(rng.integers(height - box_height + 1))
     left = int(rng.integers(width - box_width + 1))
     return top, left, top + box_height, left + box_width
+
+
+def _patch_within(valid: Tensor, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Box around a random valid pixel; it may reach beyond them, and beyond the image."""
+    y, x = rng.choice(np.argwhere(valid.cpu().numpy())).tolist()
+    return y - PATCH_RADIUS, x - PATCH_RADIUS, y + PATCH_RADIUS, x + PATCH_RADIUS

@@ -1,21 +1,28 @@
 """Statistics of synthetic outliers: size, number, contrast and place of their regions."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.ndimage import label
 from torch import Tensor
 
+from daf_pipelines.sources.images import Box, contents
+
 EIGHT_CONNECTED = np.ones((3, 3), dtype=int)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def mask_statistics(masks: Tensor, images: Tensor, originals: Tensor) -> pd.DataFrame:
+def mask_statistics(
+    masks: Tensor, images: Tensor, originals: Tensor, boxes: Sequence[Box] | None = None
+) -> pd.DataFrame:
     """Describe each outlier by its mask and by what changed inside it.
 
     Args:
         masks: ``(B, 1, H, W)`` in {0, 1}, none empty.
         images: Outlier images ``(B, C, H, W)`` in [0, 1].
         originals: The normal images they were made from, of the same shape.
+        boxes: Where the images lie, the rest being padding; None: everywhere.
 
     Returns:
         One row per outlier: ``area`` (fraction of the image), ``regions`` (8-connected),
@@ -24,7 +31,10 @@ def mask_statistics(masks: Tensor, images: Tensor, originals: Tensor) -> pd.Data
     """
     differences = (images - originals).abs().mean(dim=1).cpu().numpy()
     inside = masks[:, 0].cpu().numpy() > 0
-    rows = [_describe(mask, change) for mask, change in zip(inside, differences, strict=True)]
+    if boxes is None:
+        boxes = [(0, 0, *inside.shape[1:])] * len(inside)
+    pairs = zip(contents(inside, boxes), contents(differences, boxes), strict=True)
+    rows = [_describe(mask, change) for mask, change in pairs]
     return pd.DataFrame(rows, columns=["area", "regions", "contrast", "centroid_x", "centroid_y"])
 
 

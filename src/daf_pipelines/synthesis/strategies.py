@@ -12,9 +12,14 @@ from torch import Tensor
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.synthesis.blending import hard_paste, opacity_blending
 from daf_pipelines.synthesis.contents import augmented_texture, own_patch, plain_texture
-from daf_pipelines.synthesis.masks import Draws, perlin_mask, rectangle_mask
+from daf_pipelines.synthesis.masks import (
+    Draws,
+    MaskOperator,
+    masks_within,
+    perlin_mask,
+    rectangle_mask,
+)
 
-MaskOperator = Callable[[Tensor, Draws], Tensor]
 ContentOperator = Callable[[Tensor, Tensor, Draws, Tensor | None], Tensor]
 BlendingOperator = Callable[[Tensor, Tensor, Tensor, Draws], Tensor]
 
@@ -84,6 +89,7 @@ def synthesise(
     textures: Tensor | None = None,
     *,
     match_grey: bool = True,
+    valid: Tensor | None = None,
 ) -> Outliers:
     """Make one outlier of every image.
 
@@ -99,6 +105,7 @@ def synthesise(
             a strategy uses textures, procedural plain ones.
         match_grey: Give grey images grey outliers. Otherwise their outliers are coloured, as in
             the published code, and colour alone gives them away.
+        valid: Where outliers may lie, bool ``(B, 1, H, W)``, none empty. None: everywhere.
 
     Returns:
         Outlier images and masks, see ``Outliers``.
@@ -110,7 +117,11 @@ def synthesise(
     chosen = find_strategy(strategy) if isinstance(strategy, str) else strategy
     _check(images, keys, textures)
     draws = [np.random.default_rng(key) for key in keys]
-    masks = chosen.mask(images, draws)
+    if valid is None:
+        masks = chosen.mask(images, draws)
+    else:
+        _check_valid(images, valid)
+        masks = masks_within(chosen.mask, images, draws, valid)
     contents = chosen.content(images, masks, draws, textures)
     if match_grey:
         contents = _grey_where_grey(images, contents)
@@ -174,3 +185,11 @@ def _check(images: Tensor, keys: Sequence[int], textures: Tensor | None) -> None
         raise ValueError(
             f"textures: expected (T, 3, h, w) uint8; got {tuple(textures.shape)} {textures.dtype}."
         )
+
+
+def _check_valid(images: Tensor, valid: Tensor) -> None:
+    shape = (len(images), 1, *images.shape[-2:])
+    if valid.dtype != torch.bool or valid.shape != shape:
+        raise ValueError(f"valid: expected {shape} bool; got {tuple(valid.shape)} {valid.dtype}.")
+    if not valid.flatten(1).any(dim=1).all():
+        raise ValueError("valid: expected a pixel in every image where an outlier may lie.")

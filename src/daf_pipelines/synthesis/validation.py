@@ -8,6 +8,7 @@ from torch import Tensor
 
 from daf_pipelines.parameters import SynthesisParams
 from daf_pipelines.sources.image_set import ImageSet
+from daf_pipelines.synthesis.masks import box_masks
 from daf_pipelines.synthesis.statistics import mask_statistics
 from daf_pipelines.synthesis.strategies import outlier_key, synthesise
 
@@ -38,25 +39,34 @@ def synthesise_set(
     table = normals.table.loc[normals.table.index.repeat(params.validation_repeats)]
     sources = table.index.to_numpy()
     bank = torch.from_numpy(np.array(textures)) if len(textures) else None
+    boxes = normals.boxes
     images, masks = [], []
     for start in range(0, len(sources), BATCH):
         chosen = sources[start : start + BATCH]
         keys = [outlier_key(seed, VALIDATION_PHASE, start + i) for i in range(len(chosen))]
         batch = _tensor(normals.images[chosen])
-        outliers = synthesise(batch, params.strategy, keys, bank, match_grey=params.match_grey)
+        outliers = synthesise(
+            batch,
+            params.strategy,
+            keys,
+            bank,
+            match_grey=params.match_grey,
+            valid=box_masks([boxes[i] for i in chosen], batch),
+        )
         pixels = (outliers.images * 255).round().to(torch.uint8)
         images.append(pixels.permute(0, 2, 3, 1).numpy())
         masks.append(outliers.masks[:, 0].to(torch.uint8).numpy())
     dataset = normals.dataset | {"synthesis": identity(params)}
+    areas = np.array([(b[2] - b[0]) * (b[3] - b[1]) for b in boxes])[sources]
+    coverage = np.concatenate(masks).sum((1, 2)) / areas
     return ImageSet(
-        _rows(table, params, np.concatenate(masks)),
-        np.concatenate(images),
-        np.concatenate(masks),
-        dataset,
+        _rows(table, params, coverage), np.concatenate(images), np.concatenate(masks), dataset
     )
 
 
-def _rows(table: pd.DataFrame, params: SynthesisParams, masks: NDArray[np.uint8]) -> pd.DataFrame:
+def _rows(
+    table: pd.DataFrame, params: SynthesisParams, coverage: NDArray[np.float64]
+) -> pd.DataFrame:
     """Manifest rows of outliers, which have no files of their own: ``image.png#0``, ``#1``, ..."""
     repeat = np.arange(len(table)) % params.validation_repeats
     names = table["path"].astype(str) + "#" + pd.Series(repeat, table.index).astype(str)
@@ -66,7 +76,7 @@ def _rows(table: pd.DataFrame, params: SynthesisParams, masks: NDArray[np.uint8]
         split="excluded",
         label=1,
         defect_type=params.strategy,
-        mask_coverage=masks.mean((1, 2)),
+        mask_coverage=coverage,
     ).reset_index(drop=True)
 
 
@@ -77,10 +87,15 @@ def set_statistics(outliers: ImageSet, normals: ImageSet) -> pd.DataFrame:
         outliers: made by :func:`synthesise_set` from ``normals``.
         normals: the images they were made from.
     """
-    repeats = len(outliers) // len(normals)
-    originals = _tensor(np.repeat(normals.images, repeats, axis=0))
-    masks = torch.from_numpy(np.array(masks_of(outliers))).float().unsqueeze(1)
-    return mask_statistics(masks, _tensor(outliers.images), originals)
+    sources = np.repeat(np.arange(len(normals)), len(outliers) // len(normals))
+    masks, boxes = masks_of(outliers), outliers.boxes
+    tables = []
+    for start in range(0, len(sources), BATCH):
+        rows = slice(start, start + BATCH)
+        inside = torch.from_numpy(np.array(masks[rows])).float().unsqueeze(1)
+        images, originals = _tensor(outliers.images[rows]), _tensor(normals.images[sources[rows]])
+        tables.append(mask_statistics(inside, images, originals, boxes[rows]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def masks_of(outliers: ImageSet) -> NDArray[np.uint8]:

@@ -2,7 +2,8 @@
 
 A run is opened where training starts: what was made before is copied into it. Its id is kept beside
 the networks, so that the stages of ``dvc repro``, one process each, go on in the same run. Neither
-ingestion and synthesis alone nor inference make a run, nor do images that are refused.
+synthesis alone nor inference make a run, nor do images that are refused; ingestion alone records
+the dataset in an experiment of its own.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from kedro.io import AbstractDataset, DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
-from daf_pipelines.errors import StaleArtifactError
+from daf_pipelines.errors import StaleArtifactError, WeightsError
 from daf_pipelines.run_parameters import RunParameters
 
 MODELS = ("student", "trained_model", "detector")
@@ -41,14 +42,14 @@ class TrackingHooks:
         """Open the experiment's run where the first model is about to be made."""
         if self._run is None and set(node.outputs) & set(MODELS):
             name = "train_images" if "train_images" in inputs else "calibration_images"
-            self._open(node, inputs[name].dataset["data_hash"])
+            self._open(node, inputs[name].dataset)
 
-    def _open(self, node: Node, data_hash: str) -> None:
+    def _open(self, node: Node, dataset: dict[str, Any]) -> None:
         from daf_pipelines.parameters import fingerprint
         from daf_pipelines.tracking.run import RECORD, ExperimentRun
 
         parameters = RunParameters.of(self._context.config_loader["parameters"]).experiment()
-        key = fingerprint(parameters, data_hash)
+        key = fingerprint(parameters, dataset["data_hash"])
         # Where the run is recorded until its experiment has been evaluated.
         self._unfinished = dataset_path(self._catalog["checkpoints"]) / f"run-{key}.json"
         # The model that the node starts from says best which run it belongs to.
@@ -59,6 +60,7 @@ class TrackingHooks:
             Path(self._context.project_path),
             parameters,
             key,
+            name=f"{dataset['source']}-{dataset['category']}",
             candidates=[*records, self._unfinished],
             restart="student" in node.outputs,
         )
@@ -79,6 +81,8 @@ class TrackingHooks:
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Register the evaluated detector and close the run."""
         if self._run is None:
+            if "manifest" in pipeline.all_outputs():
+                self._log_dataset(pipeline)
             return
         if "metrics" in pipeline.all_outputs():
             self._register()
@@ -93,7 +97,7 @@ class TrackingHooks:
             return
         run = self._run
         self._close("FAILED")
-        if run.is_new and isinstance(error, StaleArtifactError):
+        if run.is_new and isinstance(error, StaleArtifactError | WeightsError):
             self._unfinished.unlink(missing_ok=True)
             run.discard()
 
@@ -101,6 +105,16 @@ class TrackingHooks:
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = self._context.config_loader["tracking"]["tracking"]
         return config
+
+    def _log_dataset(self, pipeline: Pipeline) -> None:
+        """Record a dataset that was only ingested, with its card."""
+        from daf_pipelines.tracking.run import ExperimentRun
+
+        summary = self._catalog["dataset_summary"].load()
+        self._run = ExperimentRun.of_dataset(self._config, summary)
+        for name in sorted(pipeline.all_outputs()):
+            self._log(name)
+        self._close("FINISHED")
 
     def _log_earlier_outputs(self, node: Node) -> None:
         """Copy into the run what earlier nodes have left on disk."""

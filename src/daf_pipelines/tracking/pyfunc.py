@@ -12,6 +12,7 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
 from daf_pipelines.scoring.detector import Detector
+from daf_pipelines.sources.images import contents
 
 BATCH = 16
 
@@ -21,7 +22,8 @@ class DetectorModel(PythonModel):
 
     Input: a table with the column ``image``: encoded image files (PNG, JPEG, TIFF, ...), bytes.
     Output: a table with ``score``, ``label`` (1 anomalous, 0 normal) and ``threshold``; with the
-    parameter ``anomaly_map: true`` also the map, as nested lists ``(H, W)``.
+    parameter ``anomaly_map: true`` also the map of the image at working size, without padding, as
+    nested lists ``(h, w)``.
     """
 
     def load_context(self, context: Any) -> None:
@@ -41,8 +43,9 @@ class DetectorModel(PythonModel):
         return pd.concat([self._predict(c, with_maps) for c in chunks], ignore_index=True)
 
     def _predict(self, images: list[bytes], with_maps: bool) -> pd.DataFrame:
-        prepared = np.stack([self.detector.prepare(bytes(image)) for image in images])
-        scores, maps = self.detector.score_batch(prepared)
+        prepared = [self.detector.prepare(bytes(image)) for image in images]
+        squares, boxes = zip(*prepared, strict=True)
+        scores, maps = self.detector.score_batch(np.stack(squares), boxes)
         table = pd.DataFrame(
             {
                 "score": scores.astype(float),
@@ -50,7 +53,9 @@ class DetectorModel(PythonModel):
                 "threshold": self.detector.threshold,
             }
         )
-        return table.assign(anomaly_map=maps.astype(float).tolist()) if with_maps else table
+        if with_maps:
+            table["anomaly_map"] = [m.astype(float).tolist() for m in contents(maps, boxes)]
+        return table
 
 
 mlflow.models.set_model(DetectorModel())

@@ -22,6 +22,7 @@ from daf_pipelines.errors import ParameterError
 LOG = logging.getLogger(__name__)
 RECORD = "mlflow_run.json"
 METHOD = "daf"
+DATASETS = "-datasets"  # ends the name of the experiment that holds the datasets' cards
 METRICS_PER_REQUEST = 1000
 DIGEST_LENGTH = 36  # MLflow's limit
 
@@ -80,6 +81,7 @@ class ExperimentRun:
         project: Path,
         parameters: dict[str, Any],
         key: str,
+        name: str,
         candidates: list[Path],
         restart: bool,
     ) -> "ExperimentRun":
@@ -90,29 +92,35 @@ class ExperimentRun:
             project: folder of the project, whose git commit is recorded.
             parameters: of the experiment, nested.
             key: fingerprint of the experiment.
+            name: of the dataset, for the name of the run.
             candidates: files that may hold the record of this experiment's run.
             restart: training starts anew, so a run that has ended is left alone.
 
         Raises:
             ParameterError: MLflow refuses the tracking store.
         """
-        uri = tracking_uri(config)
-        try:
-            client = MlflowClient(uri)
-            experiment = _experiment_id(client, config)
-        except MlflowException as error:
-            raise ParameterError(
-                f"MLflow cannot use the tracking store {uri}: {error}. Correct the variable "
-                "MLFLOW_TRACKING_URI, or tracking.uri in conf/local/tracking.yml."
-            ) from error
+        client, experiment = _connect(config, config["experiment"])
         for record in filter(None, map(RunRecord.read, candidates)):
             if record.experiment == key and _can_go_on(client, record.run_id, restart):
                 client.update_run(record.run_id, status="RUNNING")
                 return cls(client, record, is_new=False)
-        run = client.create_run(experiment, run_name=_run_name(parameters))
+        run = client.create_run(experiment, run_name=_run_name(name, parameters))
         opened = cls(client, RunRecord(run.info.run_id, key), is_new=True)
         opened._describe(parameters, project)
         return opened
+
+    @classmethod
+    def of_dataset(cls, config: dict[str, Any], summary: dict[str, Any]) -> "ExperimentRun":
+        """The run that holds a dataset's card: one a dataset, in an experiment beside the others.
+
+        Raises:
+            ParameterError: MLflow refuses the tracking store.
+        """
+        client, experiment = _connect(config, f"{config['experiment']}{DATASETS}")
+        found = client.search_runs([experiment], f"tags.data_hash = '{summary['data_hash']}'")
+        name = f"{summary['source']}-{summary['category']}"
+        run = found[0] if found else client.create_run(experiment, run_name=name)
+        return cls(client, RunRecord(run.info.run_id, summary["data_hash"]), is_new=not found)
 
     def _describe(self, parameters: dict[str, Any], project: Path) -> None:
         params = [Param(k, str(v)) for k, v in flatten(parameters).items()]
@@ -186,12 +194,21 @@ def _can_go_on(client: MlflowClient, run_id: str, restart: bool) -> bool:
     return info.lifecycle_stage == "active" and not (restart and info.status == "FINISHED")
 
 
-def _experiment_id(client: MlflowClient, config: dict[str, Any]) -> str:
-    found = client.get_experiment_by_name(config["experiment"])
-    if found:
-        return str(found.experiment_id)
-    location = _artifact_location(tracking_uri(config), config["artifacts"])
-    return str(client.create_experiment(config["experiment"], artifact_location=location))
+def _connect(config: dict[str, Any], experiment: str) -> tuple[MlflowClient, str]:
+    """The store, and the id of an experiment in it."""
+    uri = tracking_uri(config)
+    try:
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found:
+            return client, str(found.experiment_id)
+        location = _artifact_location(uri, config["artifacts"])
+        return client, str(client.create_experiment(experiment, artifact_location=location))
+    except MlflowException as error:
+        raise ParameterError(
+            f"MLflow cannot use the tracking store {uri}: {error}. Correct the variable "
+            "MLFLOW_TRACKING_URI, or tracking.uri in conf/local/tracking.yml."
+        ) from error
 
 
 def _artifact_location(uri: str, folder: str) -> str | None:
@@ -202,10 +219,8 @@ def _artifact_location(uri: str, folder: str) -> str | None:
     return (database.parent / folder).resolve().as_uri()
 
 
-def _run_name(parameters: dict[str, Any]) -> str:
-    dataset = parameters["dataset"]
-    parts = [dataset["source"], dataset["category"], parameters["synthesis"]["strategy"]]
-    return "-".join(str(p) for p in [*parts, f"seed{parameters['seed']}"] if p is not None)
+def _run_name(dataset: str, parameters: dict[str, Any]) -> str:
+    return f"{dataset}-{parameters['synthesis']['strategy']}-seed{parameters['seed']}"
 
 
 def _git_commit(project: Path) -> str:

@@ -1,14 +1,18 @@
 """Training batches: normal images, their outliers and the teacher's view, by step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from daf_pipelines.models import DAF
 from daf_pipelines.parameters import SynthesisParams
+from daf_pipelines.sources.images import Box
 from daf_pipelines.synthesis import outlier_key, synthesise
+from daf_pipelines.synthesis.masks import box_masks
 
 FEATURE_BATCH = 32
 SMALLEST_DEVIATION = 0.01
@@ -46,6 +50,7 @@ class Batches:
         phase: name of the training phase; phases see different outliers.
         batch_size: images a batch.
         device: where batches are made.
+        boxes: where the images lie, the rest being padding; None: everywhere.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Batches:
         phase: int,
         batch_size: int,
         device: torch.device,
+        boxes: Sequence[Box] | None = None,
     ) -> None:
         self.images = images.to(device)
         self.synthesis = synthesis
@@ -65,6 +71,7 @@ class Batches:
         self.seed = seed
         self.phase = phase
         self.batch_size = batch_size
+        self.boxes = boxes
         self.steps_per_epoch = -(-len(images) // batch_size)
 
     def __getitem__(self, step: int) -> Batch:
@@ -79,15 +86,22 @@ class Batches:
             for p, i in zip(places, chosen, strict=True)
         ]
         indices = torch.from_numpy(chosen).to(self.images.device)
-        normals = self.images[indices].float() / 255
+        normals = self.images[indices].contiguous().float() / 255
         outliers = synthesise(
             normals,
             self.synthesis.strategy,
             keys,
             self.textures,
             match_grey=self.synthesis.match_grey,
+            valid=self._valid(chosen, normals),
         )
         return Batch(indices, normals, outliers.images, outliers.masks)
+
+    def _valid(self, chosen: NDArray[np.int64], normals: Tensor) -> Tensor | None:
+        """Where outliers may lie."""
+        if self.boxes is None:
+            return None
+        return box_masks([self.boxes[i] for i in chosen], normals)
 
 
 class TeacherCache:
@@ -116,7 +130,7 @@ class TeacherCache:
 
     def _compute(self, images: Tensor) -> list[Tensor]:
         device = self.model.teacher.mean.device
-        return self.model.teach(images.to(device).float() / 255)
+        return self.model.teach(images.to(device).contiguous().float() / 255)
 
 
 @torch.no_grad()
@@ -132,7 +146,9 @@ def fit_channel_statistics(model: DAF, images: Tensor) -> None:
     squares = [s.clone() for s in sums]
     counts = [0] * len(sums)
     for chunk in torch.split(images, FEATURE_BATCH):
-        for level, features in enumerate(model.teacher(chunk.to(device).float() / 255)):
+        for level, features in enumerate(
+            model.teacher(chunk.to(device).contiguous().float() / 255)
+        ):
             f = features.double()  # the variance is a small difference of large sums
             sums[level] += f.sum(dim=(0, 2, 3))
             squares[level] += f.square().sum(dim=(0, 2, 3))

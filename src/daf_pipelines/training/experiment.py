@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from daf_pipelines.models.backbones import STRIDES, check_image_size, check_weights
+from daf_pipelines.models.backbones import STRIDES, check_image_size, load_teacher
 from daf_pipelines.models.discrepancy import check_ssim_size
 from daf_pipelines.models.trained import check_identity
 from daf_pipelines.parameters import (
@@ -15,7 +15,8 @@ from daf_pipelines.parameters import (
     fingerprint,
 )
 from daf_pipelines.sources.image_set import ImageSet, check_dataset
-from daf_pipelines.sources.registry import find_source
+from daf_pipelines.sources.images import find_images
+from daf_pipelines.sources.registry import check_source_name
 from daf_pipelines.synthesis.strategies import find_strategy
 from daf_pipelines.synthesis.validation import identity as synthesis_identity
 
@@ -24,19 +25,24 @@ _INCIDENTAL = {"device", "checkpoint_every"}
 
 
 def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: ModelParams) -> None:
-    """Refuse unknown sources, strategies and backbones, and missing weights, within seconds.
+    """Refuse unknown sources, strategies and backbones, textures and weights that are not there.
+
+    Those of the hub are fetched here, before anything else takes time.
 
     Raises:
+        DataError: no such folder of textures.
         ParameterError: an unknown name, or a combination that cannot work.
-        WeightsError: the teacher's weights are not there.
+        WeightsError: the teacher's weights are not there, or do not fit.
     """
-    find_source(dataset.source)
+    check_source_name(dataset.source)
     find_strategy(synthesis.strategy)
-    check_weights(model.teacher)
+    if synthesis.texture_root is not None:
+        find_images(synthesis.texture_root.expanduser())
     for backbone in {model.teacher.backbone: None, model.student.backbone: None}:
         check_image_size(backbone, dataset.image_size)
     if model.discrepancy.structure == "ssim":
         check_ssim_size(dataset.image_size // STRIDES[-1])
+    load_teacher(model.teacher)
 
 
 def student_identity(

@@ -4,7 +4,7 @@ Staged training runs both. The paper's joint training is a first phase of length
 one with ``train_student``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from daf_pipelines.parameters import (
     fingerprint,
 )
 from daf_pipelines.sources.image_set import ImageSet
+from daf_pipelines.sources.images import Box
 from daf_pipelines.training.batches import Batch, Batches, TeacherCache, fit_channel_statistics
 from daf_pipelines.training.checkpoints import Checkpoint
 from daf_pipelines.training.loop import Losses, PhaseResult, choose_device, run_phase
@@ -38,12 +39,13 @@ class TrainingData:
     """What both phases train on.
 
     Attributes:
-        images: normal images ``(N, 3, H, W)``, uint8, N >= 2.
+        images: normal images ``(N, 3, H, W)``, uint8, N >= 2; on disk where they are memory-mapped.
         textures: texture bank ``(T, 3, h, w)``, uint8, or ``None``.
         synthesis: strategy of the outliers.
         seed: seed of the experiment.
         fingerprint: of everything that decides the outcome; checkpoints carry it.
         checkpoints: folder of the checkpoints.
+        boxes: where the images lie, the rest being padding; None: everywhere.
     """
 
     images: Tensor
@@ -52,6 +54,7 @@ class TrainingData:
     seed: int
     fingerprint: str
     checkpoints: Path
+    boxes: Sequence[Box] | None = None
 
     @classmethod
     def of(
@@ -65,12 +68,13 @@ class TrainingData:
     ) -> "TrainingData":
         """Training data from prepared images and a texture bank, which may be empty."""
         return cls(
-            images=torch.from_numpy(np.array(images.images)).permute(0, 3, 1, 2).contiguous(),
+            images=torch.from_numpy(images.images).permute(0, 3, 1, 2),  # mapped, not copied
             textures=torch.from_numpy(np.array(textures)) if len(textures) else None,
             synthesis=synthesis,
             seed=seed,
             fingerprint=fingerprint(identity),
             checkpoints=checkpoints,
+            boxes=images.boxes,
         )
 
     def batches(self, phase: int, params: PhaseParams, device: torch.device) -> Batches:
@@ -83,6 +87,7 @@ class TrainingData:
             phase=phase,
             batch_size=params.batch_size,
             device=device,
+            boxes=self.boxes,
         )
 
 
