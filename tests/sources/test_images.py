@@ -501,6 +501,10 @@ class TestFit:
         fitted_mask[whole] = 0
         assert not fitted_mask.any()
 
+    def test_black_around_the_image(self) -> None:
+        fitted = fit_image(np.full((5, 10, 3), 7, dtype=np.uint8), 8, "pad")
+        np.testing.assert_array_equal(fitted[..., 1].mean(axis=1), [0, 0, 7, 7, 7, 7, 0, 0])
+
     @given(width=sides, height=sides)
     def test_square_is_the_plain_resize(self, width: int, height: int) -> None:
         generator = np.random.default_rng(0)

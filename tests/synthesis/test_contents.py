@@ -4,7 +4,12 @@ import torch
 from torch.nn.functional import interpolate
 from torchvision.transforms import functional as tv
 
-from daf_pipelines.synthesis.contents import augmented_texture, colour_jitter, own_patch
+from daf_pipelines.synthesis.contents import (
+    augmented_texture,
+    colour_jitter,
+    own_patch,
+    without_padding,
+)
 from daf_pipelines.synthesis.masks import bounding_boxes, rectangle_mask
 
 
@@ -65,6 +70,17 @@ class TestOwnPatch:
         images = random_images(1, channels=1)
         masks = torch.ones(1, 1, 40, 52, dtype=torch.bool)
         assert torch.equal(own_patch(images, masks, generators(1), None, jitter=0.0), images)
+
+
+class TestWithoutPadding:
+    def test_by_hand(self):
+        images = torch.arange(2 * 4 * 4.0).view(2, 1, 4, 4)
+        valid = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+        valid[0, :, 1, 1:3] = valid[1] = True
+        mirrored = without_padding(images, valid)
+        assert mirrored[0, 0].tolist() == [[5, 5, 6, 6]] * 4
+        assert torch.equal(mirrored[1], images[1])
+        assert images[0, 0, 0].tolist() == [0, 1, 2, 3]
 
 
 class TestColourJitter:

@@ -140,6 +140,14 @@ class TestValid:
         last = synthesise(images[-1:], name, keys[-1:], valid=valid[-1:])
         assert torch.equal(last.images[0], outliers.images[-1])
 
+    def test_patches_come_from_there(self):
+        images = torch.zeros(40, 3, 64, 64)
+        images[..., 20:44, :] = 0.5 + random_images(40, 24, 64) / 2
+        valid = box_masks([(20, 0, 44, 64)] * 40, images)
+        outliers = synthesise(images, "cutpaste", range(40), valid=valid)
+        # Brightness, contrast and hue change by a tenth each.
+        assert outliers.images[..., 20:44, :].min() > 0.3
+
     @pytest.mark.parametrize("name", NAMES)
     def test_everywhere_is_as_without(self, name):
         images = random_images(8, 40, 50)

@@ -125,11 +125,13 @@ def content_box(width: int, height: int, size: int, resize: Resize) -> Box:
 
 
 def fit_image(image: NDArray[np.uint8], size: int, resize: Resize) -> NDArray[np.uint8]:
-    """Prepares an image: resized into its :func:`content_box`, mirrored around it.
+    """Prepares an image: resized into its :func:`content_box`, black around it.
 
-    Mirroring goes on with what the image shows: the networks see no edge where it ends, and the
-    statistics of their features stay those of the image. Repeated edge pixels would be streaks,
-    one colour an object of its own.
+    Black is the same around every image and, as a transparent pixel, carries no signal; padding
+    that goes on with the image would repeat a defect at its edge. Of detectors trained alike on
+    oblong magnetic tiles (128 px, 340 steps, 2 seeds), image AUROC and pixel AP were 0.811 and
+    0.222 with black, 0.798 and 0.185 with the mirrored image, 0.787 and 0.185 with its edge
+    repeated.
 
     Args:
         image: RGB image of shape (H, W, 3).
@@ -142,7 +144,7 @@ def fit_image(image: NDArray[np.uint8], size: int, resize: Resize) -> NDArray[np
     height, width = image.shape[:2]
     top, left, bottom, right = content_box(width, height, size, resize)
     content = resize_image(image, (bottom - top, right - left))
-    return np.pad(content, ((top, size - bottom), (left, size - right), (0, 0)), mode="symmetric")
+    return np.pad(content, ((top, size - bottom), (left, size - right), (0, 0)))
 
 
 def fit_mask(mask: NDArray[np.uint8], size: int, resize: Resize) -> NDArray[np.uint8]:

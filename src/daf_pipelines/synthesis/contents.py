@@ -102,6 +102,27 @@ def own_patch(
     return contents
 
 
+def without_padding(images: Tensor, valid: Tensor) -> Tensor:
+    """Images that go on, mirrored, around their valid part, for contents that are copied from them.
+
+    Args:
+        images: Batch ``(B, C, H, W)``.
+        valid: Bool ``(B, 1, H, W)``, none empty; the smallest box around it stays as it is.
+
+    Returns:
+        Batch of the same shape.
+    """
+    height, width = images.shape[-2:]
+    mirrored = images.clone()
+    boxes = bounding_boxes(valid)
+    for image, (top, left, bottom, right) in zip(mirrored, boxes, strict=True):
+        y = np.pad(np.arange(top, bottom), (top, height - bottom), mode="symmetric")
+        x = np.pad(np.arange(left, right), (left, width - right), mode="symmetric")
+        rows, columns = (torch.from_numpy(index).to(images.device) for index in (y, x))
+        image.copy_(image[:, rows][:, :, columns])
+    return mirrored
+
+
 def colour_jitter(patches: Sequence[Tensor], draws: Draws, strength: float) -> list[Tensor]:
     """Colour jitter of patches of different sizes, in one go over all their pixels.
 

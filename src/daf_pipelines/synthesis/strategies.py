@@ -11,7 +11,12 @@ from torch import Tensor
 
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.synthesis.blending import hard_paste, opacity_blending
-from daf_pipelines.synthesis.contents import augmented_texture, own_patch, plain_texture
+from daf_pipelines.synthesis.contents import (
+    augmented_texture,
+    own_patch,
+    plain_texture,
+    without_padding,
+)
 from daf_pipelines.synthesis.masks import (
     Draws,
     MaskOperator,
@@ -118,11 +123,12 @@ def synthesise(
     _check(images, keys, textures)
     draws = [np.random.default_rng(key) for key in keys]
     if valid is None:
-        masks = chosen.mask(images, draws)
+        masks, sources = chosen.mask(images, draws), images
     else:
         _check_valid(images, valid)
         masks = masks_within(chosen.mask, images, draws, valid)
-    contents = chosen.content(images, masks, draws, textures)
+        sources = without_padding(images, valid)
+    contents = chosen.content(sources, masks, draws, textures)
     if match_grey:
         contents = _grey_where_grey(images, contents)
     blended = chosen.blending(images, contents, masks, draws).clamp_(0, 1)

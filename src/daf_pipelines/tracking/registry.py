@@ -24,6 +24,7 @@ PACKAGES = (
     "kornia",
     "safetensors",
     "numpy",
+    "scipy",
     "pandas",
     "pillow",
     "pydantic",
