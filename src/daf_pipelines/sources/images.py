@@ -128,10 +128,7 @@ def fit_image(image: NDArray[np.uint8], size: int, resize: Resize) -> NDArray[np
     """Prepares an image: resized into its :func:`content_box`, black around it.
 
     Black is the same around every image and, as a transparent pixel, carries no signal; padding
-    that goes on with the image would repeat a defect at its edge. Of detectors trained alike on
-    oblong magnetic tiles (128 px, 340 steps, 2 seeds), image AUROC and pixel AP were 0.811 and
-    0.222 with black, 0.798 and 0.185 with the mirrored image, 0.787 and 0.185 with its edge
-    repeated.
+    that goes on with the image would repeat a defect at its edge.
 
     Args:
         image: RGB image of shape (H, W, 3).
