@@ -15,6 +15,8 @@ from daf_pipelines.datasets import (
     DetectorDataset,
     FolderDataset,
     ImageSetDataset,
+    ManifestDataset,
+    TextDataset,
     TrainedModelDataset,
 )
 from daf_pipelines.errors import DataError
@@ -29,6 +31,7 @@ from daf_pipelines.parameters import (
 )
 from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.sources.image_set import ImageSet
+from daf_pipelines.sources.manifest import MANIFEST
 
 MODEL = ModelParams(
     teacher=TeacherParams(backbone="resnet18", weights="hub"),
@@ -117,6 +120,20 @@ class TestRoundTrip:
         assert isinstance(loaded, np.memmap)
         assert [p.name for p in (tmp_path / "new").iterdir()] == ["maps.npy"]
 
+    def test_manifest_byte_for_byte(self, tmp_path: Path) -> None:
+        table = image_set().table
+        for name in ("one", "two"):
+            ManifestDataset(str(tmp_path / name)).save(table.copy())
+        assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+        loaded = ManifestDataset(str(tmp_path / "one")).load()
+        pd.testing.assert_frame_equal(loaded, MANIFEST.validate(table))
+
+    def test_text(self, tmp_path: Path) -> None:
+        dataset = TextDataset(str(tmp_path / "page.html"))
+        dataset.save("<p>é</p>")
+        assert dataset.load() == "<p>é</p>"
+        assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+
     def test_folder(self, tmp_path: Path) -> None:
         dataset = FolderDataset(str(tmp_path / "checkpoints"))
         assert not dataset.exists()
@@ -129,7 +146,15 @@ class TestRoundTrip:
 
 class TestFaults:
     @pytest.mark.parametrize(
-        "kind", [ImageSetDataset, TrainedModelDataset, DetectorDataset, ArrayDataset]
+        "kind",
+        [
+            ImageSetDataset,
+            TrainedModelDataset,
+            DetectorDataset,
+            ArrayDataset,
+            ManifestDataset,
+            TextDataset,
+        ],
     )
     def test_missing(self, kind: Any, tmp_path: Path) -> None:
         dataset = kind(str(tmp_path / "missing"))
@@ -137,6 +162,14 @@ class TestFaults:
         with pytest.raises(DatasetError, match="kedro run") as caught:
             dataset.load()
         assert isinstance(caught.value.__cause__, DataError)
+
+    def test_impossible_manifest_leaves_the_previous_one(self, tmp_path: Path) -> None:
+        dataset = ManifestDataset(str(tmp_path / "manifest.parquet"))
+        dataset.save(image_set().table)
+        with pytest.raises(DatasetError, match="train and calibration hold normals only"):
+            dataset.save(image_set().table.assign(split="train"))
+        assert dataset.load()["split"].tolist() == ["test", "test"]
+        assert [p.name for p in tmp_path.iterdir()] == ["manifest.parquet"]
 
     def test_failed_write_leaves_the_previous_array(self, tmp_path: Path) -> None:
         dataset = ArrayDataset(str(tmp_path / "maps.npy"))
