@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,6 +104,19 @@ class TestPredictFiles:
         assert set(above) == {0, 1}
         assert (good["threshold"] == calibrated.threshold).all()
         assert good["error"].isna().all()
+
+    def test_names_that_are_no_text(self, calibrated, tmp_path):
+        names = [os.fsdecode(name) for name in (b"caf\xe9.png", b"broken\xff.png")]
+        (tmp_path / "images").mkdir()
+        random_image("RGB", (40, 30)).save(os.fsencode(tmp_path / "images" / names[0]), "png")
+        (tmp_path / "images" / names[1]).write_bytes(b"")
+        table = predict_files(
+            calibrated, [tmp_path / "images" / n for n in names], tmp_path / "out"
+        )
+        table.to_csv(tmp_path / "out" / "predictions.csv")
+        assert table["path"].str.endswith(("caf\\udce9.png", "broken\\udcff.png")).all()
+        assert table["error"].isna().tolist() == [True, False]
+        assert (tmp_path / "out" / table["heatmap"][0]).is_file()
 
     def test_unreadable_file_has_its_reason_and_nothing_else(self, calibrated, folder, tmp_path):
         paths = list_images(InferenceParams(images=folder))

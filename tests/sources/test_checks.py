@@ -15,11 +15,13 @@ from daf_pipelines.sources import checks
 from daf_pipelines.sources.base import Finding, Row
 from daf_pipelines.sources.checks import (
     check_contents,
+    check_groups,
     check_label_leaks,
     check_masks,
     check_names,
     check_near_duplicates,
     check_normals,
+    check_tree,
     findings_table,
 )
 from daf_pipelines.sources.manifest import make_manifest, read_dataset
@@ -107,6 +109,7 @@ def records(*rows: dict[str, Any]) -> pd.DataFrame:
     usual = {
         "split": "train",
         "label": 0,
+        "group": None,
         "mask_path": None,
         "mask_coverage": float("nan"),
         "width": 64,
@@ -118,7 +121,7 @@ def records(*rows: dict[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame(
         [{"path": f"{i:03}.png", "pixel_hash": f"p{i}", **usual, **r} for i, r in enumerate(rows)]
     )
-    return table.astype({"label": "Int64", "mask_path": "str"})
+    return table.astype({"label": "Int64", "mask_path": "str", "group": "str"})
 
 
 TEST, DEFECT = {"split": "test"}, {"split": "test", "label": 1}
@@ -139,6 +142,56 @@ class TestNormals:
         splits = [{"split": "calibration" if i % 10 == 1 else "train"} for i in range(count)]
         findings = check_normals(records(*splits, TEST, DEFECT))
         assert [f.severity for f in findings] == expected
+
+    @pytest.mark.parametrize(
+        ("split", "use"), [("calibration", "to train on"), ("train", "to set the threshold with")]
+    )
+    def test_none_on_one_side(self, split: str, use: str) -> None:
+        (finding,) = check_normals(records(*[{"split": split}] * 30))
+        assert finding.severity == "error"
+        assert use in finding.finding
+
+
+class TestTree:
+    def test_what_no_source_lists(self, tmp_path: Path) -> None:
+        root, outside = tmp_path / "root", tmp_path / "lot9"
+        (root / "good").mkdir(parents=True)
+        outside.mkdir()
+        (root / "good/1.png").touch()
+        (root / "good/link.png").symlink_to(root / "good/1.png")
+        (root / "good/lot9").symlink_to(outside)
+        (root / "good/gone.png").symlink_to(tmp_path / "gone.png")
+        for name in ("a.heic", "b.HEIC", "notes.txt"):
+            (root / "good" / name).touch()
+        findings = check_tree(root)
+        assert found(findings) == [
+            ("error", "missing_file", "good/gone.png"),
+            ("error", "outside_root", "good/lot9"),
+            ("warning", "unread_format", "good/a.heic"),
+        ]
+        assert "2 pictures" in findings[2].finding
+
+    def test_a_linked_folder_of_good_parts_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root/good").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(DataError, match=r"good: a link to the folder .*elsewhere"):
+            read_dataset(DatasetParams(root=tmp_path / "root"), 0, tmp_path / "decoded")
+
+    def test_names_that_are_no_text_anywhere(self, mvtec_root: Path, tmp_path: Path) -> None:
+        """Also in what a source finds by itself: a mask without its image."""
+        mask = mvtec_root / "bolt/ground_truth/dent" / os.fsdecode(b"\xff_mask.png")
+        Image.new("L", (24, 20)).save(os.fsencode(mask), "png")
+        params = DatasetParams(root=mvtec_root, image_size=32)
+        table = findings_table(read_dataset(params, 0, tmp_path / "decoded").findings)
+        assert "bolt/ground_truth/dent/\\udcff_mask.png" in table["file"].tolist()
+        table.to_csv(tmp_path / "data_checks.csv")
+
+
+class TestGroups:
+    def test_on_both_sides(self) -> None:
+        lots = [{"group": "a"}, TEST | {"group": "a"}, {"group": "b"}, TEST | {"group": "c"}, {}]
+        assert found(check_groups(records(*lots))) == [("warning", "group_in_train_and_test", "a")]
 
 
 class TestContents:
@@ -165,7 +218,10 @@ class TestContents:
     def test_contradictory_labels(self) -> None:
         same = {"pixel_hash": "same"}
         findings = check_contents(records(TEST | same, DEFECT | same))
-        assert found(findings) == [("error", "contradictory_label", "001.png")]
+        assert found(findings) == [
+            ("error", "contradictory_label", "000.png"),
+            ("error", "contradictory_label", "001.png"),
+        ]
 
     def test_excluded_images_do_not_matter(self) -> None:
         same = {"pixel_hash": "same"}

@@ -77,6 +77,8 @@ class TestPrepare:
             "category": "bolt",
             "image_size": 32,
             "resize": "square",
+            "test_fraction": None,
+            "checks": "strict",
             "calibration_fraction": 0.1,
             "seed": 0,
             "data_hash": data_hash(build_manifest(params, 0)),

@@ -56,6 +56,14 @@ class TestTinyLayout:
         assert "bolt/ground_truth/dent/000.png" in {row.mask_path for row in listing.rows}
         assert listing.findings == []
 
+    @pytest.mark.parametrize("name", ["ok", "Good", "normal"])
+    def test_good_parts_by_another_name_are_no_defects(self, mvtec_root: Path, name: str) -> None:
+        (mvtec_root / "bolt" / "test" / "good").rename(mvtec_root / "bolt" / "test" / name)
+        rows = MVTecAD().list_images(mvtec_root, "bolt").rows
+        assert [(r.label, r.defect_type) for r in rows if f"/{name}/" in r.path] == [
+            (0, "good")
+        ] * 3
+
     def test_masks_without_their_images(
         self, mvtec_root: Path, write_mask: Callable[..., Path]
     ) -> None:

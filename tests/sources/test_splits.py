@@ -142,6 +142,25 @@ class TestDrawnSplit:
         )
 
 
+class TestCopiesAndMixedTables:
+    def test_copies_stay_on_one_side(self) -> None:
+        table = listed(*[(None, 0, None)] * 40)
+        table.loc[20:, "content_hash"] = table.loc[:19, "content_hash"].tolist()
+        sides = decided(table)["split"].replace("calibration", "train")
+        assert sides[:20].tolist() == sides[20:].tolist()
+        assert set(sides) == {"train", "test"}
+
+    def test_copies_of_one_image_are_parted_where_there_is_no_other(self) -> None:
+        table = listed(*[("train", 0, None)] * 4).assign(content_hash="same")
+        assert counts(decided(table)) == {("train", 0): 3, ("calibration", 0): 1}
+
+    def test_images_without_a_split_join_their_group(self) -> None:
+        rows = [("test", 0, "lot2"), (None, 0, "lot2"), (None, 1, "lot2"), ("train", 0, "lot1")]
+        rows += [(None, 0, "lot1"), (None, 0, "lot1")]
+        splits = decided(listed(*rows))["split"].replace("calibration", "train")
+        assert splits.tolist() == ["test"] * 3 + ["train"] * 3
+
+
 class TestDraw:
     @settings(max_examples=80, deadline=None)
     @given(count=st.integers(2, 80), wanted=st.integers(1, 79), salt=st.text(max_size=5))

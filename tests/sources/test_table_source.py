@@ -154,6 +154,10 @@ class TestFiles:
             ("path,label\na.png,0\nb.png,0,x\n", "row 2 has more fields"),
             ('path,label\n"a.png,0\n', "unexpected end of data"),
             ("path,label\n", "a table without rows"),
+            ("path,Label\na.png,scratch\n", "column Label is unknown; did you mean label"),
+            ("path,labels\na.png,scratch\n", "column labels is unknown; did you mean label"),
+            ("path,class\na.png,scratch\n", "column class is unknown; did you mean label"),
+            ("path,mask\na.png,m.png\n", "column mask is unknown; did you mean mask_path"),
         ],
     )
     def test_unreadable_csv(self, tmp_path: Path, text: str, found: str) -> None:

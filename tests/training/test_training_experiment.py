@@ -35,6 +35,8 @@ IMAGES = ImageSet(
         "category": "bolt",
         "image_size": 64,
         "resize": "square",
+        "test_fraction": None,
+        "checks": "strict",
         "calibration_fraction": 0.1,
         "seed": 0,
         "data_hash": "0" * 64,

@@ -16,6 +16,7 @@ from daf_pipelines.errors import DataError, ParameterError
 from daf_pipelines.parameters import InferenceParams
 from daf_pipelines.reporting.figures import overlay
 from daf_pipelines.scoring.detector import Detector
+from daf_pipelines.sources.base import printable
 from daf_pipelines.sources.images import contents, find_images, read_image
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -86,7 +87,7 @@ def _read_batches(paths: list[Path], batch_size: int) -> Iterator[list[tuple[Pat
         try:
             image = read_image(path)
         except DataError as error:
-            batch.append((path, str(error)))
+            batch.append((path, printable(str(error))))
         else:
             batch.append((path, image))
             pixels += image.shape[0] * image.shape[1]
@@ -101,7 +102,7 @@ def _predict_batch(
     detector: Detector, batch: list[tuple[Path, Pixels | str]], folder: Path
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
-        {"path": str(path), "error": image if isinstance(image, str) else None}
+        {"path": printable(str(path)), "error": image if isinstance(image, str) else None}
         for path, image in batch
     ]
     images = [image for _, image in batch if not isinstance(image, str)]
@@ -110,11 +111,13 @@ def _predict_batch(
     squares, boxes = zip(*map(detector.prepare, images), strict=True)
     scores, maps = detector.score_batch(np.stack(squares), boxes)
     labels = detector.labels(scores)
-    readable = [row for row in rows if row["error"] is None]
-    for row, image, score, label, pixels in zip(
+    readable = [
+        (row, path) for row, (path, _) in zip(rows, batch, strict=True) if row["error"] is None
+    ]
+    for (row, path), image, score, label, pixels in zip(
         readable, images, scores, labels, contents(maps, boxes), strict=True
     ):
-        heatmap = Path(HEATMAPS) / heatmap_name(Path(str(row["path"])))
+        heatmap = Path(HEATMAPS) / heatmap_name(path)
         write_heatmap(image, pixels, detector.heat_range, folder / heatmap)
         row |= {"score": float(score), "label": int(label), "threshold": detector.threshold}
         row["heatmap"] = heatmap.as_posix()
@@ -125,7 +128,7 @@ def heatmap_name(path: Path) -> str:
     """Name of an image's heatmap; files of one name in different folders do not collide."""
     digest = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:8]
     # File systems allow 255 bytes, and a character may take 4.
-    return f"{path.stem[:60]}-{digest}.png"
+    return f"{printable(path.stem)[:60]}-{digest}.png"
 
 
 def write_heatmap(

@@ -66,6 +66,10 @@ class Finding:
     finding: str
     remedy: str
 
+    def __post_init__(self) -> None:
+        for name in ("file", "finding"):
+            object.__setattr__(self, name, printable(getattr(self, name)))
+
     def __str__(self) -> str:
         place = "" if self.file == WHOLE else f"{self.file}: "
         return f"{place}{self.finding}. {self.remedy}."
@@ -146,6 +150,11 @@ class Source(ABC):
             DataError: The folder does not have this layout.
             ParameterError: There is no such category.
         """
+
+
+def printable(name: str) -> str:
+    """A name as UTF-8, in which bytes that are none are written out."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def require_known(parameter: str, value: str, known: Iterable[str]) -> None:

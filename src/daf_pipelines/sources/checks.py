@@ -4,6 +4,7 @@ Each returns findings; :func:`check_names` needs no file to be read, the others 
 has brought (:attr:`daf_pipelines.sources.reading.Reading.table`, its splits decided).
 """
 
+import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +17,17 @@ from numpy.typing import NDArray
 from scipy import stats
 from tqdm import tqdm
 
-from daf_pipelines.sources.base import WHOLE, Finding, Row
+from daf_pipelines.sources.base import WHOLE, Finding, Row, printable
+from daf_pipelines.sources.images import SUFFIXES
 from daf_pipelines.sources.similarity import Pixels, find_originals
 
 OUTSIDE_ROOT = "outside_root"
 UNSAFE = frozenset({OUTSIDE_ROOT, "undecodable_name"})
 """Checks of names whose files must not be read."""
 FEW_NORMALS = 20
+UNREAD_SUFFIXES = frozenset(
+    {".avif", ".cr2", ".dng", ".eps", ".exr", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".tga"}
+)
 LONGEST_NAME, LONGEST_PATH = 255, 260
 """Bytes of a name and characters of a path that other file systems take."""
 FEWEST_PER_CLASS = 5
@@ -49,6 +54,25 @@ def check_names(rows: Sequence[Row], root: Path) -> list[Finding]:
     ]
 
 
+def check_tree(root: Path) -> list[Finding]:
+    """What a folder holds that no source lists: linked folders, dead links, unread formats."""
+    findings, unread = [], []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in sorted(folders + files):
+            path = Path(folder, name)
+            file = path.relative_to(root).as_posix()
+            if path.is_symlink() and (name in folders or not path.exists()):
+                findings.append(_unlisted_link(file, path, name in folders))
+            elif path.suffix.lower() in UNREAD_SUFFIXES:
+                unread.append(file)
+    if unread:
+        found = f"{len(unread)} pictures in formats that are not read, this is the first"
+        remedy = f"Save them as PNG; what is read ends in {', '.join(sorted(SUFFIXES))}"
+        findings.append(Finding("warning", "unread_format", unread[0], found, remedy))
+    return findings
+
+
 def check_records(records: pd.DataFrame, pixels: Pixels) -> list[Finding]:
     """All checks of what was read.
 
@@ -62,6 +86,7 @@ def check_records(records: pd.DataFrame, pixels: Pixels) -> list[Finding]:
         *check_normals(records),
         *check_contents(records),
         *check_near_duplicates(records, pixels),
+        *check_groups(records),
         *check_masks(records),
         *check_label_leaks(records),
     ]
@@ -69,15 +94,20 @@ def check_records(records: pd.DataFrame, pixels: Pixels) -> list[Finding]:
 
 def check_normals(records: pd.DataFrame) -> list[Finding]:
     """Too few normal images to train on, and to set a threshold with."""
-    count = int(records["split"].isin(TRAINED).sum())
-    if count >= FEW_NORMALS:
+    counts = [int(records["split"].eq(split).sum()) for split in TRAINED]
+    count, remedy = sum(counts), "Add pictures of good parts; 50 or more are better"
+    if count >= FEW_NORMALS and all(counts):
         return []
-    remedy = "Add pictures of good parts; 50 or more are better"
-    if count >= 2:
+    if all(counts):
         found = f"only {count} normal images to train on and to set the threshold with"
         return [Finding("warning", "few_normals", WHOLE, found, remedy)]
-    found = ("no normal image", "only 1 normal image")[count]
-    found += " to train on; at least 2 are needed (training uses normal images only)"
+    if count >= 2:
+        use = "to train on" if counts[1] else "to set the threshold with"
+        found = f"of {count} normal images none is left {use}"
+        remedy = "Mend the split"
+    else:
+        found = ("no normal image", "only 1 normal image")[count]
+        found += " to train on; at least 2 are needed (training uses normal images only)"
     return [Finding("error", "too_few_normals", WHOLE, found, remedy)]
 
 
@@ -117,6 +147,22 @@ def check_near_duplicates(records: pd.DataFrame, pixels: Pixels) -> list[Finding
         )
         for test, original in zip(tested.tolist(), originals, strict=True)
         if original is not None
+    ]
+
+
+def check_groups(records: pd.DataFrame) -> list[Finding]:
+    """Groups, of one object, lot or sequence, that an official split has on both sides."""
+    split = records["split"]
+    trained, tested = (records.loc[split.isin(s), "group"] for s in (TRAINED, ["test"]))
+    return [
+        Finding(
+            "warning",
+            "group_in_train_and_test",
+            group,
+            "a group of which some images are trained on and others tested: figures flatter",
+            "Give all its images one split",
+        )
+        for group in sorted(set(trained.dropna()) & set(tested.dropna()))
     ]
 
 
@@ -179,11 +225,6 @@ def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:
     return table.sort_values("severity", kind="stable", ignore_index=True)
 
 
-def printable(name: str) -> str:
-    """A name as UTF-8, in which bytes that are none are written out."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
 def _outside(files: list[str], root: Path) -> Iterator[Finding]:
     top = root.resolve()
 
@@ -196,16 +237,22 @@ def _outside(files: list[str], root: Path) -> Iterator[Finding]:
 
     for file in files:
         path = root / file
-        absolute = PurePosixPath(file).is_absolute() or PureWindowsPath(file).drive
-        inside = not absolute and stays_inside(path.parent)
-        if not inside or (_is_link(path) and not stays_inside(path)):
-            yield Finding(
-                "error",
-                OUTSIDE_ROOT,
-                printable(file),
-                f"leads out of {root}; it is not read",
-                "Copy the file into the folder of the dataset",
-            )
+        if PurePosixPath(file).is_absolute() or PureWindowsPath(file).drive:
+            found, remedy = "an absolute path", f"Write it relative to {root}"
+        elif not stays_inside(path.parent) or (_is_link(path) and not stays_inside(path)):
+            found, remedy = f"leads out of {root}", "Copy the file into the folder of the dataset"
+        else:
+            continue
+        yield Finding("error", OUTSIDE_ROOT, file, f"{found}; it is not read", remedy)
+
+
+def _unlisted_link(file: str, path: Path, is_folder: bool) -> Finding:
+    if is_folder:
+        found = f"a link to the folder {path.resolve()}, which is not entered"
+        return Finding("error", OUTSIDE_ROOT, file, found, "Copy the folder here, or bind-mount it")
+    return Finding(
+        "error", "missing_file", file, "a link to a file that is not there", "Restore the file"
+    )
 
 
 def _is_link(path: Path) -> bool:
@@ -221,7 +268,7 @@ def _undecodable(files: list[str]) -> Iterator[Finding]:
             yield Finding(
                 "error",
                 "undecodable_name",
-                printable(file),
+                file,
                 "a file name that is not UTF-8; it is not read",
                 "Rename the file",
             )
@@ -236,8 +283,8 @@ def _collisions(files: list[str]) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "case_collision",
-                printable(other),
-                f"differs from {printable(first)} in case or accents' encoding only: on some "
+                other,
+                f"differs from {first} in case or accents' encoding only: on some "
                 "systems they are one file",
                 "Rename one of them",
             )
@@ -250,7 +297,7 @@ def _long_names(files: list[str]) -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 "long_name",
-                printable(file),
+                file,
                 f"a path of {len(file)} characters: other systems may not take it",
                 "Shorten the names",
             )
@@ -282,13 +329,15 @@ def _leak(test: str, train: str) -> Finding:
 def _repetitions(side: pd.DataFrame) -> Iterator[Finding]:
     """Findings on images of the same content on one side of the split."""
     if len(set(side["label"])) > 1:
-        yield Finding(
-            "error",
-            "contradictory_label",
-            side["path"].iloc[-1],
-            f"the same content as {side['path'].iloc[0]}, which has another label",
-            "Correct one label, or remove one of them",
-        )
+        for path, label in zip(side["path"], side["label"], strict=True):
+            other = side.loc[side["label"] != label, "path"].iloc[0]
+            yield Finding(
+                "error",
+                "contradictory_label",
+                path,
+                f"the same content as {other}, which has another label",
+                "Correct one label, or remove one of them",
+            )
     else:
         for path in side["path"].iloc[1:]:
             yield Finding(

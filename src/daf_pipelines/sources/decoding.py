@@ -65,7 +65,7 @@ def read_bytes(source: Path | bytes, name: str) -> bytes:
     except FileNotFoundError as error:
         remedy = "Correct the path or restore the file"
         raise ImageError(name, "missing_file", "no such file", remedy) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a name with a zero byte
         raise _unreadable(name, str(error)) from error
     if not data:
         raise _unreadable(name, "the file is empty, 0 bytes", "empty_file")

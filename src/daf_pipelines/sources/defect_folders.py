@@ -6,7 +6,15 @@ from types import MappingProxyType
 from typing import ClassVar
 
 from daf_pipelines.errors import DataError
-from daf_pipelines.sources.base import GOOD, Finding, Listing, Row, Source, require_known
+from daf_pipelines.sources.base import (
+    GOOD,
+    GOOD_NAMES,
+    Finding,
+    Listing,
+    Row,
+    Source,
+    require_known,
+)
 from daf_pipelines.sources.images import find_images
 from daf_pipelines.sources.layout import (
     content,
@@ -87,7 +95,7 @@ class DefectFolders(Source):
         self, image: Path, mask: Path | None, root: Path, folder: str, category: str
     ) -> Row:
         mask_path = None if mask is None else relative(mask, root)
-        label = int(folder != self.good)
+        label = int(folder.lower() not in GOOD_NAMES)
         defect_type = folder if label else GOOD
         return Row(relative(image, root), "test", label, defect_type, category, mask_path)
 

@@ -37,7 +37,8 @@ class ImageSet:
         masks: Defect masks of shape (N, H, W), uint8, 1 where defective, else 0 (all 0 for
             normals). None when an image that is not normal has no mask.
         dataset: Where the set comes from: source, root (as given; None for the source's own
-            data), category, image_size, resize, calibration_fraction, seed and data_hash.
+            data), category, image_size, resize, test_fraction, calibration_fraction, checks, seed
+            and data_hash.
     """
 
     table: pd.DataFrame
@@ -148,8 +149,13 @@ def check_dataset(image_set: ImageSet, params: DatasetParams, seed: int) -> None
         StaleArtifactError: It is of another dataset, or prepared in another way.
     """
     prepared = image_set.dataset
-    asked = {k: v for k, v in _identity(params, seed).items() if v is not None or k == "root"}
-    different = [key for key in asked if _comparable(key, asked) != _comparable(key, prepared)]
+    asked = _identity(params, seed)
+    unknown = {key for key in ("source", "category") if asked[key] is None}
+    different = [
+        key
+        for key in asked
+        if key not in unknown and _comparable(key, asked) != _comparable(key, prepared)
+    ]
     if different:
         raise StaleArtifactError(
             f"The prepared images are of {_describe(different, prepared)}, but you asked for "
@@ -167,7 +173,9 @@ def _identity(params: DatasetParams, seed: int) -> dict[str, Any]:
         "category": category,
         "image_size": params.image_size,
         "resize": params.resize,
+        "test_fraction": params.test_fraction,
         "calibration_fraction": params.calibration_fraction,
+        "checks": params.checks,
         "seed": seed,
     }
 

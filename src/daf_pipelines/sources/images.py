@@ -31,7 +31,7 @@ Box = tuple[int, int, int, int]
 """Top, left, bottom and right of a part of an image, pixels; bottom and right exclusive."""
 
 SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 """File name suffixes of images, in lower case."""
 

@@ -10,13 +10,13 @@ import pandera.pandas as pa
 
 from daf_pipelines.errors import DataError
 from daf_pipelines.parameters import DatasetParams
-from daf_pipelines.sources.base import GOOD, Finding
+from daf_pipelines.sources.base import GOOD, Finding, Listing, Source, printable
 from daf_pipelines.sources.checks import (
     UNSAFE,
     check_names,
     check_normals,
     check_records,
-    printable,
+    check_tree,
 )
 from daf_pipelines.sources.reading import Reading, read_rows
 from daf_pipelines.sources.registry import find_source, resolve_dataset, resolve_root, unpack
@@ -88,7 +88,8 @@ def read_dataset(params: DatasetParams, seed: int, folder: Path) -> Reading:
     unpack(params)
     source, dataset, root = find_source(params), resolve_dataset(params), resolve_root(params)
     category = params.category or source.default_category(dataset)
-    listing = source.list_images(dataset, category)
+    tree = check_tree(root) if dataset.is_dir() else []
+    listing = _list(source, dataset, category, tree)
     names = check_names(listing.rows, root)
     unsafe = {finding.file for finding in names if finding.check in UNSAFE}
     rows = [r for r in listing.rows if not unsafe & {*map(printable, (r.path, r.mask_path or ""))}]
@@ -96,8 +97,8 @@ def read_dataset(params: DatasetParams, seed: int, folder: Path) -> Reading:
     share = params.test_fraction or source.test_share
     table = decide_splits(reading.table, share, params.calibration_fraction, seed)
     checked = replace(reading, table=table)
-    found = check_records(table, lambda places: checked.images(table.iloc[list(places)]))
-    return replace(checked, findings=[*listing.findings, *names, *reading.findings, *found])
+    found = check_records(table, checked.thumbnails(table))
+    return replace(checked, findings=[*tree, *listing.findings, *names, *reading.findings, *found])
 
 
 def make_manifest(reading: Reading, params: DatasetParams) -> pd.DataFrame:
@@ -130,6 +131,15 @@ def data_hash(manifest: pd.DataFrame) -> str:
     texts["label"] = [None if label is None else int(label) for label in texts["label"]]
     texts["split"] = table["split"].replace("calibration", "train").astype(object)
     return hashlib.sha256(json.dumps(texts.to_numpy().tolist()).encode()).hexdigest()
+
+
+def _list(source: Source, dataset: Path, category: str, tree: list[Finding]) -> Listing:
+    try:
+        return source.list_images(dataset, category)
+    except DataError as error:
+        if not tree:
+            raise
+        raise DataError(f"{error} Perhaps because of this: {tree[0]}") from error
 
 
 def _faulty(params: DatasetParams, errors: list[Finding]) -> DataError:

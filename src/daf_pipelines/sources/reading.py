@@ -2,7 +2,8 @@
 
 What the manifest needs to know of each image, and its prepared pixels, come from one decoding.
 Pixels are kept in files of `CHUNK` images, not in memory, which so stays flat as the set grows.
-The files stay for the next reading: it only decodes what has changed.
+The files stay for the next reading: it only decodes those again in which an image has changed, and
+those that list other images than before.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,14 +29,21 @@ from daf_pipelines.parameters import DatasetParams
 from daf_pipelines.sources.base import Finding, Row
 from daf_pipelines.sources.decoding import open_image, read_bytes
 from daf_pipelines.sources.folders import written_file
-from daf_pipelines.sources.images import find_images, fit_image, fit_mask, read_image, read_mask
+from daf_pipelines.sources.images import (
+    find_images,
+    fit_image,
+    fit_mask,
+    read_image,
+    read_mask,
+    resize_image,
+)
 from daf_pipelines.sources.similarity import perceptual_hash
 
 CHUNK = 32
 """Images a file, and the most that a kill costs each thread."""
 
-FORMAT = 1
-"""Of the chunks' files: those of another one are not resumed from."""
+THUMBNAIL, CACHED_CHUNKS = 128, 32
+"""Side of the images that are compared with each other, and how many chunks of them are kept."""
 
 TYPES = {
     "path": "str",
@@ -88,6 +96,20 @@ class Reading:
     def images(self, rows: pd.DataFrame) -> Pixels:
         """Prepared images (N, H, W, 3) of a few rows of the table."""
         return np.concatenate([images for (images,) in self._load(rows, ("images",))])
+
+    def thumbnails(self, rows: pd.DataFrame) -> Callable[[Sequence[int]], Pixels]:
+        """Gives small images (N, h, w, 3) by position in `rows`; remembers some of the chunks."""
+        chunks, places = rows["chunk"].tolist(), rows["place"].tolist()
+        firsts = rows.assign(position=range(len(rows))).groupby("chunk")["position"]
+        members = {chunk: rows.iloc[group.tolist()].sort_values("place") for chunk, group in firsts}
+
+        @lru_cache(maxsize=CACHED_CHUNKS)
+        def chunk_of(name: str) -> dict[int, Pixels]:
+            images = self.images(members[name])
+            small = [resize_image(image, min(len(image), THUMBNAIL)) for image in images]
+            return dict(zip(members[name]["place"].tolist(), small, strict=True))
+
+        return lambda positions: np.stack([chunk_of(chunks[i])[places[i]] for i in positions])
 
     def pixels(self, rows: pd.DataFrame) -> Iterator[tuple[Pixels, Pixels]]:
         """Prepared images (n, H, W, 3) and masks (n, H, W) of rows of the table, in their order.
@@ -187,7 +209,7 @@ class _Chunk:
     @cached_property
     def name(self) -> str:
         """Of the file: it tells apart what is listed and how it is prepared."""
-        settings = [FORMAT, str(self.root), self.params.image_size, self.params.resize]
+        settings = [_code(), str(self.root), self.params.image_size, self.params.resize]
         text = json.dumps([settings, [asdict(row) for row in self.rows]])
         return hashlib.sha256(text.encode()).hexdigest()[:32] + ".npz"
 
@@ -215,6 +237,14 @@ class _Chunk:
         text = np.frombuffer(json.dumps(records).encode(), dtype=np.uint8)
         with written_file(file) as partial, partial.open("wb") as stream:
             np.savez(stream, records=text, images=np.stack(images), masks=np.stack(masks))
+
+
+@lru_cache
+def _code() -> str:
+    """Hash of the code that decides what is read: chunks of another one are not resumed from."""
+    names = ("reading", "decoding", "images", "labelme", "similarity")
+    files = (Path(__file__).with_name(f"{name}.py") for name in names)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _prune(folder: Path, names: set[str]) -> None:

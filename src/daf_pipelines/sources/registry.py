@@ -144,7 +144,8 @@ def _is_packaged(root: Path) -> bool:
 
 
 def _missing(source: str, root: Path) -> DataError:
+    of_source = "" if source == AUTO else f" of source {source!r}"
     return DataError(
-        f"dataset.root: expected the folder of a dataset of source {source!r}, but "
-        f"{root.absolute()} is not an existing folder. Correct dataset.root."
+        f"dataset.root: expected the folder of a dataset{of_source}, but {root.absolute()} is not "
+        "an existing folder. Correct dataset.root."
     )

@@ -27,7 +27,7 @@ def decide_splits(
     Returns:
         The table with `split`, `label` and `defect_type` decided.
     """
-    table = _label_by_mask(table)
+    table = _with_group(_label_by_mask(table))
     drawn = table.index.isin(_drawn_test(table, test_share, seed))
     split = table["split"].mask(drawn, "test").fillna("train")
     # Normals only are trained on.
@@ -70,13 +70,16 @@ def draw(units: "pd.Series[str]", wanted: int, salt: str) -> "pd.Index[int]":
 
 
 def _units(rows: pd.DataFrame) -> "pd.Series[str]":
-    """What is drawn as one: a group, or an image by its content; equal ones differ by their rank.
+    """What is drawn as one: a group, or all images of one content.
 
-    Where all images are of one group, it has to be parted.
+    Where all are of one group, it has to be parted, and so do copies of one image where there is
+    no other.
     """
-    ordered = rows.sort_values("path")
-    rank = ordered.groupby("content_hash").cumcount().astype(str)
-    images = (ordered["content_hash"] + ":" + rank).reindex(rows.index)
+    images = rows["content_hash"] + ":0"
+    if images.nunique() < 2:
+        ordered = rows.sort_values("path")
+        rank = ordered.groupby("content_hash").cumcount().astype(str)
+        images = (ordered["content_hash"] + ":" + rank).reindex(rows.index)
     one_group = rows["group"].nunique(dropna=False) < 2
     return images if one_group else rows["group"].fillna(images)
 
@@ -87,6 +90,14 @@ def _label_by_mask(table: pd.DataFrame) -> pd.DataFrame:
     label = table["label"].mask(by_mask, defective)
     normal = by_mask & label.eq(0).fillna(False).astype(bool)
     return table.assign(label=label, defect_type=table["defect_type"].mask(normal, GOOD))
+
+
+def _with_group(table: pd.DataFrame) -> pd.DataFrame:
+    """Images without a split join their group, where others of it have one."""
+    decided = table.dropna(subset=["split", "group"])
+    decided = decided[decided["split"] != "excluded"]
+    of_group = decided.sort_values("path").groupby("group")["split"].first()
+    return table.assign(split=table["split"].fillna(table["group"].map(of_group).astype("str")))
 
 
 def _drawn_test(table: pd.DataFrame, share: float, seed: int) -> "pd.Index[int]":

@@ -14,6 +14,7 @@ Other columns are passed over.
 
 import csv
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
@@ -41,6 +42,8 @@ SPLITS = {
     "test": "test",
     "excluded": "excluded",
 }
+ALIASES = {"mask": ["mask_path"], "class": ["label"], "target": ["label"], "lot": ["group"]}
+"""What other tools call these columns."""
 NORMAL = GOOD_NAMES | {"0", "0.0", "false"}
 ANOMALOUS = frozenset({"1", "1.0", "true"})
 
@@ -138,6 +141,12 @@ def _known(columns: Iterable[str]) -> list[str]:
     names = list(columns)
     if "path" not in names:
         raise ValueError(f"expected the column path; found {', '.join(names) or 'no columns'}")
+    for name in names:
+        # Passed over, a label would make defects good.
+        lower = name.lower()
+        meant = ALIASES.get(lower) or get_close_matches(lower, COLUMNS, n=1, cutoff=0.8)
+        if name not in COLUMNS and meant:
+            raise ValueError(f"the column {name} is unknown; did you mean {meant[0]}? Rename it")
     return [name for name in COLUMNS if name in names]
 
 
