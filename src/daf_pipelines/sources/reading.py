@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -68,7 +68,6 @@ TYPES = {
 COLUMNS = list(TYPES)
 
 Pixels = NDArray[np.uint8]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -196,8 +195,10 @@ class _Chunk:
         for row in self.rows:
             try:
                 record, image, mask = _read_row(row, self.root, self.params)
-            except _FaultError as fault:
-                findings.append(fault.finding)
+            except ImageError as error:
+                findings.append(
+                    Finding("error", error.check, error.name, error.finding, error.remedy)
+                )
                 continue
             records.append(record | {"chunk": file.name, "place": len(images)})
             images.append(image)
@@ -254,22 +255,14 @@ def _prune(folder: Path, names: set[str]) -> None:
             file.unlink(missing_ok=True)
 
 
-class _FaultError(Exception):
-    """What is wrong with a file."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(str(finding))
-        self.finding = finding
-
-
 def _read_row(row: Row, root: Path, params: DatasetParams) -> tuple[dict[str, Any], Pixels, Pixels]:
     """Record, prepared image and prepared mask (all 0 without one).
 
     Raises:
-        _FaultError: The image or its mask cannot be used.
+        ImageError: The image or its mask cannot be used.
     """
-    data = _read(lambda path: read_bytes(path, row.path), root, row.path)
-    image = _read(lambda _: read_image(data, row.path), root, row.path)
+    data = read_bytes(root / row.path, row.path)
+    image = read_image(data, row.path)
     height, width = image.shape[:2]
     mode, date = _header(data, root / row.path)
     size = params.image_size
@@ -287,29 +280,22 @@ def _read_row(row: Row, root: Path, params: DatasetParams) -> tuple[dict[str, An
     }
     if row.mask_path is None:
         return record, prepared, np.zeros((size, size), np.uint8)
-    mask = _read(read_mask, root, row.mask_path)
+    mask = read_mask(root / row.mask_path, row.mask_path)
     _check_shape(mask, row, (height, width))
     record |= {"mask_hash": _hash(root / row.mask_path), "mask_coverage": float(mask.mean())}
     return record, prepared, fit_mask(mask, size, params.resize)
 
 
-def _read(read: Callable[[Path], T], root: Path, file: str) -> T:
-    try:
-        return read(root / file)
-    except ImageError as error:
-        raise _FaultError(
-            Finding("error", error.check, file, error.finding, error.remedy)
-        ) from error
-
-
 def _check_shape(mask: Pixels, row: Row, shape: tuple[int, int]) -> None:
     if mask.shape != shape:
-        found = (
-            f"the mask has {mask.shape[1]}x{mask.shape[0]} pixels, but its image {row.path} has "
+        (height, width), (image_height, image_width) = mask.shape, shape
+        raise ImageError(
+            str(row.mask_path),
+            "mask_size",
+            f"the mask has {width}x{height} pixels, but its image {row.path} has "
+            f"{image_width}x{image_height}",
+            "Draw or export the mask at the size of its image",
         )
-        found += f"{shape[1]}x{shape[0]}"
-        remedy = "Draw or export the mask at the size of its image"
-        raise _FaultError(Finding("error", "mask_size", str(row.mask_path), found, remedy))
 
 
 def _hash(path: Path) -> str:
