@@ -23,16 +23,19 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup run test check ui viz recipe lock clean
+.PHONY: help setup run gallery test check ui viz recipe realism lock clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 	@echo 'Arguments for the tool: make run ARGS="--params seed=1"'
 
 setup: $(INSTALLED) ## Create the environment (the commands below do it by themselves)
 
 run: $(INSTALLED) ## Run the experiment: kedro run
 	@$(IN_VENV) kedro run $(ARGS)
+
+gallery: $(INSTALLED) ## Show all synthesis strategies on the dataset's own images
+	@$(IN_VENV) kedro run --pipelines data_ingestion,strategy_gallery $(ARGS)
 
 test: check ## Run the checks, then the tests
 	@$(IN_VENV) DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" pytest $(ARGS)
@@ -55,11 +58,15 @@ recipe: $(INSTALLED) ## Measure the recipes that docs/recipe.csv lacks (5 minute
 			--recipes "$$name" $(ARGS) || exit 1; \
 	done
 
+realism: $(INSTALLED) ## Hold synthetic defects against real ones: docs/realism.md (minutes)
+	@DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" $(VENV)/bin/python \
+		benchmarks/realism.py --threads 1 $(ARGS)
+
 lock: ## Write constraints.txt anew, from the newest releases that pyproject.toml allows
 	$(require_python)
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	"$(PYTHON)" -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/python" $(PIP_INSTALL) $(TORCH) -e ".[$(EXTRAS)]"; \
+	"$$folder/venv/bin/python" $(PIP_INSTALL) $(TORCH) -e ".[$(EXTRAS),bench]"; \
 	echo '# Tested together on Python 3.11. Written by `make lock`.' > "$$folder/pins"; \
 	"$$folder/venv/bin/python" -m pip freeze --all --exclude pip --exclude wheel \
 		--exclude-editable >> "$$folder/pins"; \

@@ -48,7 +48,7 @@ class TestParameters:
             ),
             ({"dataset": {"image_size": "big"}}, ["dataset.image_size", "integer", "'big'"]),
             ({"dataset": {"image_size": 100}}, ["dataset.image_size", "multiple of 16", "100"]),
-            ({"dataset": "elpv"}, ["dataset:", "dictionary", "'elpv'"]),
+            ({"dataset": "elpv"}, ["dataset:", "a section", "'elpv'"]),
             ({"seed": "zero"}, ["seed", "integer", "'zero'"]),
             ({"seed": -1}, ["seed", "greater than or equal to 0", "-1"]),
             (
@@ -59,6 +59,23 @@ class TestParameters:
             ({"decoder_training": {"warm_up": 99}}, ["decoder_training", "warm_up", "99"]),
             ({"inference": {"images": 3}}, ["inference.images", "3"]),
             ({"synthesis": {"strategy": "drem"}}, ["synthesis.strategy", "drem", "draem"]),
+            (
+                {"synthesis": {"strategies": {"own": {"mask": "perlin", "contnt": "x"}}}},
+                ["synthesis.strategies.own.contnt: unknown parameter", "content"],
+            ),
+            (
+                {"synthesis": {"strategies": {"own": {"mask": "perlin", "content": 3}}}},
+                ["synthesis.strategies.own.content", "3"],
+            ),
+            (
+                {
+                    "synthesis": {
+                        "strategy": "own",
+                        "strategies": {"own": {"mask": "perlim", "content": "plain_colour"}},
+                    }
+                },
+                ["synthesis.strategies.own.mask: unknown mask 'perlim'", "perlin"],
+            ),
             ({"dataset": {"source": "elpw"}}, ["dataset.source", "elpw", "elpv"]),
             ({"dataset": {"category": "mona"}}, ["dataset.category", "mona", "mono"]),
             ({"model": {"student": {"backbone": "resnet19"}}}, ["resnet19", "resnet18"]),

@@ -31,6 +31,7 @@ def train(
     student: TrainedModel,
     train_images: ImageSet,
     textures: NDArray[np.uint8],
+    train_foregrounds: NDArray[np.bool_],
     synthesis_record: dict[str, Any],
     checkpoints: Path,
     dataset: DatasetParams,
@@ -45,7 +46,9 @@ def train(
     wanted = student_identity(train_images, synthesis, model, student_training)
     check_student(student.identity, wanted)
     identity = decoder_identity(wanted, training)
-    data = TrainingData.of(train_images, textures, synthesis, seed, identity, checkpoints)
+    data = TrainingData.of(
+        train_images, textures, train_foregrounds, synthesis, seed, identity, checkpoints
+    )
     result = train_decoder(student.model, data, training)
     trained = replace(
         student,

@@ -15,6 +15,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "student",
                     "train_images",
                     "textures",
+                    "train_foregrounds",
                     "synthesis_record",
                     "checkpoints",
                     "params:dataset",

@@ -1,9 +1,10 @@
-"""The configured strategy: textures, a preview, mask statistics, a fixed validation set."""
+"""The configured strategy: textures, objects, a preview, mask statistics, a validation set."""
 
 from kedro.pipeline import Pipeline, node
 
 from daf_pipelines.pipelines.outlier_synthesis.nodes import (
     describe_outliers,
+    find_objects,
     load_texture_bank,
     synthesise_validation,
 )
@@ -20,11 +21,25 @@ def create_pipeline(**_: object) -> Pipeline:
                 name="load_texture_bank",
             ),
             node(
+                find_objects,
+                [
+                    "train_images",
+                    "calibration_images",
+                    "params:dataset",
+                    "params:synthesis",
+                    "params:seed",
+                ],
+                ["train_foregrounds", "calibration_foregrounds", "foreground_figure"],
+                name="find_objects",
+            ),
+            node(
                 synthesise_validation,
                 [
                     "calibration_images",
+                    "train_images",
                     "textures",
-                    "params:dataset",
+                    "train_foregrounds",
+                    "calibration_foregrounds",
                     "params:synthesis",
                     "params:seed",
                 ],

@@ -23,6 +23,7 @@ from daf_pipelines.training.experiment import check_inputs, student_identity
 def train(
     train_images: ImageSet,
     textures: NDArray[np.uint8],
+    train_foregrounds: NDArray[np.bool_],
     synthesis_record: dict[str, Any],
     checkpoints: Path,
     dataset: DatasetParams,
@@ -34,7 +35,9 @@ def train(
     """Train the student on synthetic outliers to match the teacher on normal pixels."""
     check_inputs(train_images, synthesis_record, dataset, synthesis, seed)
     identity = student_identity(train_images, synthesis, model, training)
-    data = TrainingData.of(train_images, textures, synthesis, seed, identity, checkpoints)
+    data = TrainingData.of(
+        train_images, textures, train_foregrounds, synthesis, seed, identity, checkpoints
+    )
     networks = initialise(model, data.images, seed)
     result = train_student(networks, data, training)
     return TrainedModel(networks, identity, result.seconds, peak_rss_mib()), result.history

@@ -14,6 +14,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 [
                     "train_images",
                     "textures",
+                    "train_foregrounds",
                     "synthesis_record",
                     "checkpoints",
                     "params:dataset",

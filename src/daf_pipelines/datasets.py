@@ -110,7 +110,7 @@ class DetectorDataset(_PathDataset):
 
 
 class ArrayDataset(_PathDataset):
-    """A numpy array (``.npy``), memory-mapped on loading."""
+    """A numpy array (``.npy``), memory-mapped on loading and copied where it is written to."""
 
     def load(self) -> NDArray[Any]:
         """Read the array.
@@ -119,7 +119,7 @@ class ArrayDataset(_PathDataset):
             DataError: the file is missing.
         """
         _require_file(self.path)
-        array: NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(self.path, mmap_mode="c", allow_pickle=False)
         return array
 
     def save(self, data: NDArray[Any]) -> None:

@@ -22,13 +22,17 @@ class ParameterHooks:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Refuse unknown names, unusable weights and devices before the first node of training."""
-        if "student" not in pipeline.all_outputs():
+        """Refuse unknown names, unusable weights and devices before the first node."""
+        made, params = pipeline.all_outputs(), self._params
+        if made & {"synthetic_validation", "strategy_gallery"}:
+            from daf_pipelines.training.experiment import check_strategies
+
+            check_strategies(params.synthesis)
+        if "student" not in made:
             return
         from daf_pipelines.training.experiment import check_names
         from daf_pipelines.training.loop import choose_device
 
-        params = self._params
         check_names(params.dataset, params.synthesis, params.model)
         for phase in (params.teacher_student_training, params.decoder_training):
             choose_device(phase.device)
@@ -73,10 +77,13 @@ class ReportHooks:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Print the results of an evaluation or of an inference, or where the dataset card is."""
+        """Print the results of an evaluation or of an inference, and where pages are."""
         if "dataset_page" in pipeline.all_outputs():
             page, checks = (dataset_path(catalog[n]) for n in ("dataset_page", "data_checks"))
             click.echo(f"Dataset card: {page}; all findings of the checks: {checks}")
+        if "strategy_gallery" in pipeline.all_outputs():
+            page = dataset_path(catalog["strategy_gallery_page"])
+            click.echo(f"All strategies on your images: {page}")
         if "metrics" in pipeline.all_outputs():
             self._show_results(catalog)
         if "predictions" in pipeline.all_outputs():

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Resize = Literal["square", "pad"]
@@ -20,7 +20,7 @@ AUTO = "auto"
 class Section(BaseModel):
     """A section of the parameters: immutable, without unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetParams(Section):
@@ -64,10 +64,67 @@ class DatasetParams(Section):
     )
 
 
+OperatorParams = str | dict[str, Any]
+"""An operator of the synthesis: its name, or ``{name: ..., parameter: value, ...}``."""
+
+Foreground = Literal["none", "object"]
+
+
+class StrategyParams(Section):
+    """A synthesis strategy of one's own: see ``synthesis.strategies.Strategy``."""
+
+    mask: OperatorParams = Field(..., description="Where an outlier lies.")
+    content: OperatorParams = Field(..., description="What it looks like.")
+    blending: OperatorParams = Field("opacity", description="How it is put in.")
+    foreground: Foreground = Field(
+        "none", description="'object': outliers lie on the object only, not on its background."
+    )
+    repeats: int = Field(1, ge=1, le=16, description="Largest number of outliers an image.")
+    area: tuple[float, float] = Field(
+        (0.0, 1.0), description="Smallest and largest area of a mask, as fractions."
+    )
+    tolerance: float = Field(
+        0.0, ge=0, lt=255, description="What changes by less (levels of 255) is no defect."
+    )
+
+    @model_validator(mode="after")
+    def _check_area(self) -> Self:
+        if not 0 <= self.area[0] <= self.area[1] <= 1 or self.area[1] == 0:
+            raise ValueError(f"area must be two fractions, the smaller first; got {self.area}")
+        return self
+
+
+class MixtureParams(Section):
+    """A mixture of strategies, one of which is drawn for each image."""
+
+    mixture: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        ..., min_length=1, description="Weights of the strategies, by name."
+    )
+
+
+def _kind(own: Any) -> str:
+    is_mixture = isinstance(own, MixtureParams) or (isinstance(own, dict) and "mixture" in own)
+    return "mixture" if is_mixture else "strategy"
+
+
+OwnStrategy = Annotated[
+    Annotated[StrategyParams, Tag("strategy")] | Annotated[MixtureParams, Tag("mixture")],
+    Discriminator(_kind),
+]
+
+
 class SynthesisParams(Section):
     """How outliers are synthesised from normal images."""
 
-    strategy: str = Field("draem", description="Name of the synthesis strategy.")
+    strategy: str = Field(
+        "draem", description="Name of the synthesis strategy: a preset, or one of `strategies`."
+    )
+    strategies: dict[str, OwnStrategy] = Field({}, description="Strategies of one's own, by name.")
+    foreground: Foreground | None = Field(
+        None,
+        description="'object': outliers lie on the object only; 'none': everywhere. None: as the "
+        "strategy has it.",
+    )
     texture_root: Path | None = Field(
         None,
         description="Folder of texture photographs (DTD or any). None: procedural plain textures.",
@@ -79,6 +136,11 @@ class SynthesisParams(Section):
     )
     validation_repeats: int = Field(
         4, ge=1, description="Outliers per held-out normal in the fixed synthetic validation set."
+    )
+    validation_limit: int = Field(
+        1000,
+        ge=1,
+        description="Largest size of that set; above it, the held-out normals are taken evenly.",
     )
     preview_rows: int = Field(10, ge=1, description="Rows of the preview picture.")
 

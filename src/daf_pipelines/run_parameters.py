@@ -10,13 +10,17 @@ from daf_pipelines.parameters import (
     DecoderTrainingParams,
     EvaluationParams,
     InferenceParams,
+    MixtureParams,
     ModelParams,
     ScoringParams,
     Section,
+    StrategyParams,
     SynthesisParams,
     TeacherStudentTrainingParams,
     ThresholdParams,
 )
+
+OWN_STRATEGIES = ("synthesis", "strategies")
 
 
 class RunParameters(Section):
@@ -58,17 +62,25 @@ class RunParameters(Section):
 
 def _explain(fault: Any) -> str:
     """One of pydantic's findings: which parameter, what was expected, what arrived."""
+    location = fault["loc"]
+    if location[:2] == OWN_STRATEGIES and len(location) > 3:
+        location = location[:3] + location[4:]  # without the kind of strategy
     # Of a union, pydantic also names the member.
-    name = ".".join(str(part) for part in fault["loc"] if str(part).isidentifier())
+    name = ".".join(str(part) for part in location if str(part).isidentifier())
     if fault["type"] == "extra_forbidden":
         return f"{name}: unknown parameter; known are {', '.join(_siblings(fault['loc']))}"
     value = fault["input"]
+    if fault["type"] in ("model_type", "model_attributes_type"):
+        return f"{name}: expected a section, not a single value; got {value!r}"
     got = "" if isinstance(value, dict) else f"; got {value!r}"
     return f"{name}: {fault['msg'].removeprefix('Value error, ')}{got}"
 
 
 def _siblings(location: tuple[str, ...]) -> list[str]:
     section: Any = RunParameters
-    for name in location[:-1]:
-        section = section.model_fields[name].annotation
+    if location[:2] == OWN_STRATEGIES:
+        section = {"strategy": StrategyParams, "mixture": MixtureParams}[location[3]]
+    else:
+        for name in location[:-1]:
+            section = section.model_fields[name].annotation
     return sorted(section.model_fields)

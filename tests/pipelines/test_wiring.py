@@ -63,7 +63,7 @@ class TestOrder:
     def test_default_is_the_experiment(self, pipelines: dict[str, Pipeline]) -> None:
         nodes = {node.name for name in EXPERIMENT for node in pipelines[name].nodes}
         assert {node.name for node in pipelines["__default__"].nodes} == nodes
-        assert set(pipelines) == {*EXPERIMENT, "inference", "__default__"}
+        assert set(pipelines) == {*EXPERIMENT, "inference", "strategy_gallery", "__default__"}
 
     def test_each_pipeline_needs_only_what_the_ones_before_have_made(
         self, pipelines: dict[str, Pipeline]

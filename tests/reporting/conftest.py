@@ -1,4 +1,4 @@
-"""Manifests and samples of made-up datasets."""
+"""Manifests, samples and galleries of made-up datasets."""
 
 from collections.abc import Callable
 
@@ -8,6 +8,11 @@ import pytest
 
 from daf_pipelines.reporting.dataset_overview import Sample, Samples
 from daf_pipelines.sources.manifest import MANIFEST
+from daf_pipelines.synthesis import Operator, Strategy
+from daf_pipelines.synthesis.blending import hard_paste
+from daf_pipelines.synthesis.contents import own_patch
+from daf_pipelines.synthesis.gallery import Exhibit, Gallery
+from daf_pipelines.synthesis.masks import rectangle_mask
 
 FINDING_COLUMNS = ["severity", "check", "file", "finding", "remedy"]
 
@@ -71,5 +76,35 @@ def make_samples() -> Callable[..., Samples]:
                 Sample(row.path, row.split, row.defect_type, picture, mask if masked else None)
             )
         return samples
+
+    return make
+
+
+@pytest.fixture
+def make_gallery() -> Callable[..., Gallery]:
+    """A gallery of noise: outliers are inverted inside of a mask that moves to the right.
+
+    `strategies` are names, or strategies by name; `names` those of the normal images.
+    """
+
+    def make(strategies=("first", "second"), names=("a.png", "b.png", "c.png"), size=(20, 30)):
+        if not isinstance(strategies, dict):
+            operators = map(Operator, (rectangle_mask, own_patch, hard_paste))
+            strategies = dict.fromkeys(strategies, Strategy(*operators, "What it is."))
+        rng = np.random.default_rng(0)
+        originals = list(rng.integers(0, 256, (len(names), *size, 3), dtype=np.uint8))
+        exhibits, rows = {}, []
+        for k, name in enumerate(strategies):
+            mask = np.zeros(size, dtype=np.uint8)
+            mask[5:10, 4 + k : 9 + k] = 1
+            outliers = [np.where(mask[..., None], 255 - image, image) for image in originals]
+            positions = np.full((4, 4), 0.01)
+            positions[0, 1] = 0.2
+            exhibits[name] = Exhibit(outliers, [mask] * len(names), positions)
+            areas = {"q05": 0.002, "q25": 0.01, "q50": 0.0512, "q75": 0.1, "q95": 0.1333}
+            row = {f"area_{quantile}": area * (k + 1) for quantile, area in areas.items()}
+            others = {"regions": 3.25, "contrast": 0.125, "seconds": 0.0123}
+            rows.append({"strategy": name, "draws": 64, **row, **others})
+        return Gallery(list(names), originals, strategies, exhibits, pd.DataFrame(rows))
 
     return make

@@ -1,17 +1,11 @@
-import base64
-import io
 import re
-from html.parser import HTMLParser
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from html_page import Page, decoded
 
-from daf_pipelines.reporting import dataset_page as module
-from daf_pipelines.reporting.dataset_overview import MAX_TYPES, Sample, choose_samples
+from daf_pipelines.reporting.dataset_overview import MAX_TYPES, choose_samples
 from daf_pipelines.reporting.dataset_page import dataset_page
-from daf_pipelines.reporting.figures import OUTLINE
 
 COUNTS = {
     ("good", "train"): 1200,
@@ -20,43 +14,6 @@ COUNTS = {
     ("odd", "excluded"): 1,
 }
 HOSTILE = "<script>alert('x')</script> & \"q\" </td> {{ 7 * 7 }} 划痕"
-VOID = {"br", "img", "input", "line", "link", "meta", "rect", "source"}
-
-
-class Page(HTMLParser):
-    """A page read again: every element has its end, and texts are collected by element."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.elements, self.cells, self.text = [], [], [], ""
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self.open += [] if tag in VOID else [tag]
-        if tag == "tr":
-            self.cells.append([])
-        if tag in ("td", "th"):
-            self.cells[-1].append("")
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text += data
-        if {"td", "th"} & set(self.open):
-            self.cells[-1][-1] = " ".join((self.cells[-1][-1] + data).split())
-
-    def all(self, tag, **attributes):
-        return [
-            found
-            for name, found in self.elements
-            if name == tag and attributes.items() <= found.items()
-        ]
 
 
 @pytest.fixture
@@ -67,13 +24,6 @@ def make_page(make_manifest, make_samples, no_findings):
         return dataset_page(manifest, samples, findings, title, facts or {})
 
     return make
-
-
-def decoded(uri):
-    kind, data = re.fullmatch(r"data:image/(\w+);base64,(.*)", uri).groups()
-    image = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert image.format.lower() == kind
-    return image
 
 
 class TestContent:
@@ -234,58 +184,3 @@ class TestForm:
 
     def test_no_image(self, make_page):
         assert "There is no mask with a defect." in Page(make_page({})).text
-
-
-class TestSizeOfThePage:
-    def noise(self, side):
-        rng = np.random.default_rng(0)
-        picture = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-        return Sample("a.png", "test", "dent", picture, picture[..., 0] // 128)
-
-    def test_the_largest_number_of_the_worst_pictures(self):
-        smallest = module._embedded(self.noise(300), module.SIDES[-1])
-        bytes_each = len(smallest["picture"]) + len(smallest["outline"])
-        assert MAX_TYPES * 8 * bytes_each < 4_500_000
-
-    def test_pictures_shrink_until_they_fit(self, monkeypatch):
-        samples = [self.noise(300)] * 4
-        assert self.side(samples) == 256
-        picture = module._embedded(samples[0], 128)
-        needed = 4 * (len(picture["picture"]) + len(picture["outline"]))
-        for limit, side in ((needed, 128), (needed - 1, 96), (0, 96)):
-            monkeypatch.setattr(module, "PICTURE_BYTES", limit)
-            assert self.side(samples) == side
-
-    def side(self, samples):
-        (sheet,) = module._contact_sheets(samples).values()
-        assert len(sheet) == 4
-        return decoded(sheet[0]["picture"]).width
-
-
-class TestOutline:
-    def drawn(self, mask):
-        image = Image.open(io.BytesIO(module._outline(mask))).convert("RGBA")
-        pixels = np.array(image)
-        bright = (pixels == [*bytes.fromhex(OUTLINE[1:]), 255]).all(axis=-1)
-        return bright, pixels[..., 3]
-
-    def test_around_the_defect(self):
-        mask = np.zeros((9, 11), dtype=np.uint8)
-        mask[4, 5] = 1
-        bright, opacity = self.drawn(mask)
-        assert np.argwhere(bright).tolist() == [[3, 5], [4, 4], [4, 6], [5, 5]]
-        assert opacity[4, 5] == 0
-        assert opacity[2, 5] == opacity[4, 3] == 140
-        assert opacity[0].max() == 0
-
-    def test_inside_along_the_border(self):
-        bright, _ = self.drawn(np.ones((5, 6), dtype=np.uint8))
-        frame = np.ones((5, 6), dtype=bool)
-        frame[1:-1, 1:-1] = False
-        np.testing.assert_array_equal(bright, frame)
-
-    def test_wider_on_larger_pictures(self):
-        mask = np.zeros((256, 256), dtype=np.uint8)
-        mask[100:150, 100:150] = 1
-        bright, _ = self.drawn(mask)
-        assert np.flatnonzero(bright[120]).tolist() == [98, 99, 150, 151]

@@ -9,11 +9,12 @@ from daf_pipelines.reporting import (
     colour_range,
     detections_figure,
     figures,
+    foreground_figure,
     heatmap_sheet,
     overlay,
     synthesis_preview,
 )
-from daf_pipelines.reporting.figures import OUTLINE
+from daf_pipelines.reporting.figures import OUTLINE, outline, panels, show
 from daf_pipelines.reporting.plots import ANOMALOUS, NORMAL
 from daf_pipelines.sources.images import contents
 
@@ -32,6 +33,14 @@ def make_set(count, defective=()):
 
 def titles(figure):
     return [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+
+
+def rows_of(figure):
+    """The panels with pictures by threes, down the first block and then down the second."""
+    trios = [figure.axes[k : k + 3] for k in range(0, len(figure.axes), 3)]
+    places = {id(trio[0]): trio[0].get_position(original=True) for trio in trios}
+    shown = [trio for trio in trios if trio[0].images]
+    return sorted(shown, key=lambda trio: (places[id(trio[0])].x0, -places[id(trio[0])].y0))
 
 
 def outlines(figure):
@@ -133,6 +142,14 @@ class TestImagesOfDifferentSizes:
         assert draws(figure, tmp_path)
         shown = [ax.images[0].get_array().shape[:2] for ax in figure.axes]
         assert shown == [image.shape[:2] for image in images for _ in range(3)]
+
+    def test_foreground(self, tmp_path):
+        images, _, masks = (without_padding(a) for a in make_set(3, defective=(0, 1, 2)))
+        figure = foreground_figure(images, masks)
+        shown = [ax.images[0].get_array().shape[:2] for ax in figure.axes if ax.images]
+        assert shown == [(SIZE, SIZE), (9, SIZE), (SIZE, 4)]
+        assert titles(figure) == ["9.8%", "17.4%", "23.4%"]  # 25, 25 and 15 pixels
+        assert draws(figure, tmp_path)
 
 
 class TestHeatmapSheet:
@@ -244,32 +261,114 @@ class TestDetectionsFigure:
 
 class TestSynthesisPreview:
     @pytest.mark.parametrize("count", [1, 4, 7, 10])
-    def test_rows_of_three(self, count, tmp_path):
+    def test_rows_of_original_outlier_and_mask(self, count, tmp_path):
         originals, _, masks = make_set(count, defective=range(count))
         outliers = 255 - originals
         figure = synthesis_preview(originals, outliers, masks)
-        pictures = [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
-        assert len(pictures) == 3 * count
-        assert outlines(figure) == count
-        for expected in (originals[-1], outliers[-1]):
-            assert any(np.array_equal(picture, expected) for picture in pictures)
+        rows = rows_of(figure)
+        assert len(rows) == count
+        expected = zip(originals, outliers, masks, strict=True)
+        for row, (original, outlier, mask) in zip(rows, expected, strict=True):
+            shown = [np.asarray(ax.images[0].get_array()) for ax in row]
+            np.testing.assert_array_equal(shown[0], original)
+            np.testing.assert_array_equal(shown[1], outlier)
+            assert (shown[2][mask == 1] == 255).all()
+            np.testing.assert_array_equal(shown[2][mask == 0], original[mask == 0] // 4)
+            places = [ax.get_position() for ax in row]
+            assert places[0].y0 == pytest.approx(places[1].y0) == pytest.approx(places[2].y0)
+            assert places[0].x1 < places[1].x0 < places[1].x1 < places[2].x0
         assert draws(figure, tmp_path)
 
-    def test_outline_along_the_border_is_closed_and_keeps_the_panel(self):
+    def test_area_and_contrast_over_each_row(self):
+        originals = np.full((2, SIZE, SIZE, 3), 100, dtype=np.uint8)
+        outliers, masks = originals.copy(), np.zeros((2, SIZE, SIZE), dtype=np.uint8)
+        masks[0, :4, :4] = masks[1] = 1
+        outliers[0, :4, :4] = 49  # 51 of 255 less
+        outliers[1, ..., 0] = 253  # 153 of 255 more, in one of three channels
+        figure = synthesis_preview(originals, outliers, masks, "Strategy draem")
+        assert titles(figure) == ["area 6.25 % · contrast 0.200", "area 100 % · contrast 0.200"]
+        assert figure.texts[0].get_text() == "Strategy draem"
+
+    def test_without_a_mask(self):
         originals, _, masks = make_set(1)
+        assert titles(synthesis_preview(originals, originals, masks)) == ["area 0 %"]
+
+    def test_floats(self):
+        originals, _, masks = make_set(1, defective=[0])
+        for images in (originals, originals / 255):
+            figure = synthesis_preview(images, 1 - originals / 255, masks)
+            shown = [np.asarray(ax.images[0].get_array()) for ax in figure.axes]
+            np.testing.assert_array_equal(shown[0], originals[0])
+            np.testing.assert_array_equal(shown[1], 255 - originals[0])
+
+
+class TestOutline:
+    def test_along_the_border_it_is_closed_and_keeps_the_panel(self):
+        images, _, masks = make_set(1)
         masks[:] = 1
-        outlined = synthesis_preview(originals, originals, masks).axes[2]
-        (contour,) = outlined.collections
+        _, ((ax,),) = panels(1, 1, group=1)
+        show(ax, images[0])
+        outline(ax, masks[0], width=0.5)
+        (contour,) = ax.collections
         (path,) = contour.get_paths()
         corners = path.get_extents()
         assert (corners.x0, corners.x1) == (-0.5, SIZE - 0.5)
-        assert outlined.get_xlim() == (-0.5, SIZE - 0.5)
+        assert ax.get_xlim() == (-0.5, SIZE - 0.5)
         assert contour.get_edgecolor()[0][1] == pytest.approx(int(OUTLINE[3:5], 16) / 255)
+        assert contour.get_linewidth().tolist() == [0.5]
+
+
+def test_panels_leave_room_at_the_left():
+    for left in (0.08, 2):
+        figure, ((ax,),) = panels(1, 1, group=1, side=1, left=left)
+        width, _ = figure.get_size_inches()
+        assert ax.get_position().x0 * width == pytest.approx(left)
+        assert (1 - ax.get_position().x1) * width == pytest.approx(0.08)
+
+
+class TestForegroundFigure:
+    def shares(self, *rows):
+        """Images of which so many rows are object."""
+        images, _, masks = make_set(len(rows))
+        for mask, count in zip(masks, rows, strict=True):
+            mask[:count] = 1
+        return images, masks
+
+    def test_from_the_smallest_share_to_the_largest(self, tmp_path):
+        images, masks = self.shares(16, 4, 0, 12, 8)
+        figure = foreground_figure(images, masks, limit=3)
+        assert titles(figure) == ["0.0%", "50.0%", "100.0%"]
+        assert outlines(figure) == 2
+        assert [text.get_text() for text in figure.texts] == [
+            "Object: 50% of the picture (median)",
+            "3 of 5 shown, by share; all is object in 1",
+        ]
+        assert draws(figure, tmp_path)
+
+    @pytest.mark.parametrize(("count", "shown"), [(1, 1), (2, 2), (5, 5), (12, 12), (30, 12)])
+    def test_at_most_twelve_each_once(self, count, shown, tmp_path):
+        images, masks = self.shares(*[i % 17 for i in range(count)])
+        figure = foreground_figure(images, masks)
+        pictures = [
+            np.asarray(ax.images[0].get_array()).tobytes() for ax in figure.axes if ax.images
+        ]
+        assert len(pictures) == len(set(pictures)) == shown
+        assert draws(figure, tmp_path)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, bool])
+    def test_the_object_shows_unchanged_and_the_rest_veiled(self, dtype):
+        images, masks = self.shares(6)
+        before = images.copy()
+        picture = foreground_figure(images, masks.astype(dtype)).axes[0].images[0].get_array()
+        np.testing.assert_array_equal(picture[:6], images[0, :6])
+        veiled = (images[0, 6:].astype(int) + figures.VEIL) // 2
+        np.testing.assert_array_equal(picture[6:], veiled)
+        np.testing.assert_array_equal(images, before)
 
     def test_floats(self):
-        originals, _, masks = make_set(1)
-        figure = synthesis_preview(originals / 255, originals / 255, masks)
-        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), originals[0])
+        images, masks = self.shares(SIZE)
+        figure = foreground_figure(images / 255, masks)
+        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), images[0])
 
 
 def test_no_global_plotting_state_is_touched():

@@ -1,8 +1,10 @@
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from daf_pipelines.synthesis import mask_statistics, summarise
+from daf_pipelines.synthesis.statistics import CELLS, position_map
 
 
 @pytest.fixture
@@ -45,3 +47,26 @@ def test_padding_is_no_part_of_the_image(table):
     images[1, 0, 7:9, 5:10] = 0.3
     found = mask_statistics(masks, images, originals, [(5, 0, 15, 20)] * 2)
     pd.testing.assert_frame_equal(found, table)
+
+
+class TestPositionMap:
+    def test_mean_of_the_masks(self):
+        masks = np.zeros((2, CELLS, CELLS), np.uint8)
+        masks[0, 3:5] = masks[1, 4:6] = 1
+        shares = position_map(masks)[:, 0]
+        assert np.flatnonzero(shares).tolist() == [3, 4, 5]
+        assert shares[3:6].tolist() == [0.5, 1, 0.5]
+        np.testing.assert_array_equal(position_map(masks[:1])[:, 0], masks[0, :, 0])
+
+    def test_each_image_spans_the_grid(self):
+        wide, small = np.zeros((CELLS, 4 * CELLS)), np.zeros((CELLS // 4, CELLS // 2))
+        wide[:, : 2 * CELLS] = 1
+        small[:, : CELLS // 4] = 1
+        shares = position_map([wide, small])
+        assert (shares[:, : CELLS // 2] == 1).all()
+        assert (shares[:, CELLS // 2 :] == 0).all()
+
+    @pytest.mark.parametrize("shape", [(100, 75), (32, 31), (256, 256), (5, 900)])
+    def test_the_mean_is_about_the_area(self, shape):
+        masks = np.random.default_rng(0).random((3, *shape)) < 0.2
+        assert position_map(masks).mean() == pytest.approx(masks.mean(), rel=0.02)

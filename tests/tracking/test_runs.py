@@ -80,6 +80,13 @@ class TestContents:
         assert {k: v for k, v in run.data.metrics.items() if "/" not in k} == pytest.approx(numbers)
         assert "pixel_auroc" not in run.data.metrics
 
+    def test_outliers_are_described(self, elpv_project: SmallProject) -> None:
+        (run,) = elpv_project.runs()
+        table = pd.read_csv(elpv_project.path("08_reporting/mask_statistics.csv"))
+        for name in ("area", "regions", "contrast", "centroid_x", "centroid_y"):
+            logged = run.data.metrics[f"synthesis/{name}_median"]
+            assert logged == pytest.approx(table[name].median())
+
     def test_pictures_and_tables(self, elpv_project: SmallProject, tmp_path: Path) -> None:
         (run,) = elpv_project.runs()
         folder = Path(elpv_project.client.download_artifacts(run.info.run_id, "", str(tmp_path)))
@@ -87,6 +94,7 @@ class TestContents:
         assert pictures >= {
             "synthesis/synthesis_preview.png",
             "synthesis/mask_statistics.png",
+            "synthesis/foreground.png",
             "evaluation/score_histogram.png",
             "evaluation/roc.png",
             "evaluation/precision_recall.png",

@@ -362,6 +362,10 @@ class TestDivergence:
             train_student(model, training_data(), params)
 
 
+NO_TEXTURES = np.zeros((0, 3, 8, 8), np.uint8)
+NO_OBJECTS = np.zeros((0, 32, 32), np.bool_)
+
+
 class TestTrainingData:
     def image_set(self):
         images = np.arange(2 * 32 * 32 * 3, dtype=np.int64).reshape(2, 32, 32, 3) % 256
@@ -372,11 +376,12 @@ class TestTrainingData:
         images = self.image_set()
         identity = {"seed": 3}
         data = TrainingData.of(
-            images, np.zeros((0, 3, 8, 8), np.uint8), SynthesisParams(), 3, identity, tmp_path
+            images, NO_TEXTURES, NO_OBJECTS, SynthesisParams(), 3, identity, tmp_path
         )
         assert data.images.shape == (2, 3, 32, 32)
         assert data.images[1, 2, 5, 7] == images.images[1, 5, 7, 2]
         assert data.textures is None
+        assert data.foregrounds is None
         assert data.fingerprint == fingerprint(identity)
         assert data.seed == 3
         assert data.boxes == [(0, 0, 32, 32)] * 2
@@ -385,8 +390,7 @@ class TestTrainingData:
         images = self.image_set()
         images.table[["width", "height"]] = 40, 10
         images.dataset["resize"] = "pad"
-        bank = np.zeros((0, 3, 8, 8), np.uint8)
-        data = TrainingData.of(images, bank, SynthesisParams(), 0, {}, tmp_path)
+        data = TrainingData.of(images, NO_TEXTURES, NO_OBJECTS, SynthesisParams(), 0, {}, tmp_path)
         batches = data.batches(0, decoder_params(batch_size=2), torch.device("cpu"))
         masks = torch.cat([batches[step].masks for step in range(5)])[:, 0].bool()
         assert masks.any(dim=(1, 2)).all()
@@ -395,10 +399,36 @@ class TestTrainingData:
 
     def test_textures_are_passed_on(self, tmp_path):
         bank = np.ones((2, 3, 8, 8), np.uint8)
-        data = TrainingData.of(self.image_set(), bank, SynthesisParams(), 0, {}, tmp_path)
+        data = TrainingData.of(
+            self.image_set(), bank, NO_OBJECTS, SynthesisParams(), 0, {}, tmp_path
+        )
         batches = data.batches(1, decoder_params(batch_size=2), torch.device("cpu"))
-        assert torch.equal(batches.textures, torch.from_numpy(bank))
+        assert torch.equal(batches.sources.textures, torch.from_numpy(bank))
         assert (batches.phase, batches.batch_size, batches.steps_per_epoch) == (1, 2, 1)
+
+    def test_outliers_on_the_object(self, tmp_path):
+        objects = np.zeros((2, 32, 32), np.bool_)
+        objects[0, :16] = objects[1, 16:] = True
+        synthesis = SynthesisParams(foreground="object")
+        data = TrainingData.of(self.image_set(), NO_TEXTURES, objects, synthesis, 0, {}, tmp_path)
+        batches = data.batches(0, decoder_params(batch_size=2), torch.device("cpu"))
+        for step in range(5):
+            batch = batches[step]
+            for index, mask in zip(batch.indices.tolist(), batch.masks[:, 0] > 0, strict=True):
+                assert mask.any()
+                assert not (mask & ~torch.from_numpy(objects[index])).any()
+
+    def test_patches_come_from_the_other_images(self, tmp_path):
+        images = self.image_set()
+        images.images[0], images.images[1] = 60, 200
+        own = {"mask": "cutpaste_rectangle", "content": "normal_patch", "blending": "hard"}
+        synthesis = SynthesisParams(strategy="swap", strategies={"swap": own})
+        data = TrainingData.of(images, NO_TEXTURES, NO_OBJECTS, synthesis, 0, {}, tmp_path)
+        batch = data.batches(0, decoder_params(batch_size=2), torch.device("cpu"))[0]
+        inside = (batch.masks > 0).expand_as(batch.outliers)
+        for i, index in enumerate(batch.indices.tolist()):
+            values = (255 * batch.outliers[i][inside[i]]).round().unique().tolist()
+            assert values == [[200.0], [60.0]][index]
 
 
 def test_trained_model_is_scored_as_it_was_after_a_round_trip(

@@ -14,6 +14,7 @@ from daf_pipelines.parameters import (
     fingerprint,
 )
 from daf_pipelines.sources.image_set import ImageSet
+from daf_pipelines.synthesis.validation import identity as synthesis_identity
 from daf_pipelines.training.experiment import (
     check_inputs,
     check_model,
@@ -118,6 +119,13 @@ class TestCheckNames:
             self.check(discrepancy={"structure": "ssim"})
 
 
+OWN = [
+    {"own": {"mask": "perlin", "content": "plain_texture"}},
+    {"own": {"mask": "perlin", "content": "plain_texture", "repeats": 2}},
+    {"own": {"mask": {"name": "perlin", "threshold": 0.4}, "content": "plain_texture"}},
+]
+
+
 class TestIdentity:
     def test_what_decides_the_weights_changes_it(self):
         variants = [
@@ -125,6 +133,8 @@ class TestIdentity:
             identity(SynthesisParams(strategy="cutpaste")),
             identity(SynthesisParams(texture_root="textures")),
             identity(SynthesisParams(match_grey=False)),
+            identity(SynthesisParams(foreground="object")),
+            *(identity(SynthesisParams(strategy="own", strategies=own)) for own in OWN),
             identity(networks=model(auxiliary_heads=False)),
             identity(length=2),
             identity(batch_size=4),
@@ -155,7 +165,7 @@ class TestIdentity:
 
 class TestRefusals:
     def record(self, **changes):
-        record = {"strategy": "draem", "texture_root": None, "match_grey": True}
+        record = synthesis_identity(SynthesisParams())
         return {"dataset": IMAGES.dataset | {"synthesis": record | changes}}
 
     def test_inputs_that_fit(self):

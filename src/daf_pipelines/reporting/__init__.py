@@ -3,6 +3,7 @@
 from daf_pipelines.reporting.figures import (
     colour_range,
     detections_figure,
+    foreground_figure,
     heatmap_sheet,
     overlay,
     synthesis_preview,
@@ -19,6 +20,7 @@ from daf_pipelines.reporting.table import results_table
 __all__ = [
     "colour_range",
     "detections_figure",
+    "foreground_figure",
     "heatmap_sheet",
     "loss_curves",
     "mask_statistics_figure",

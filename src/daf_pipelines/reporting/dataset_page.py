@@ -1,22 +1,15 @@
 """The dataset card as a page: one HTML file that needs nothing else, neither files nor network."""
 
-import base64
 import io
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from PIL import Image
-from scipy import ndimage
 
-from daf_pipelines.reporting.dataset_card import draw_sizes, thumbnail
+from daf_pipelines.reporting.dataset_card import draw_sizes
 from daf_pipelines.reporting.dataset_overview import (
-    Sample,
     Samples,
     by_type,
     count_images,
@@ -24,19 +17,14 @@ from daf_pipelines.reporting.dataset_overview import (
     defect_areas,
     describe_findings,
     folded,
-    percent,
     sizes_differ,
     type_kinds,
 )
-from daf_pipelines.reporting.figures import OUTLINE, short
-from daf_pipelines.reporting.names import readable
+from daf_pipelines.reporting.embedding import as_uri, embed, page_template
 
 MAX_TYPES_LISTED = 100
 MAX_SIZES = 10
 MAX_FINDINGS = 100
-PICTURE_BYTES = 3_500_000
-"""What the pictures may take, encoded; they are made smaller until they fit."""
-SIDES = (256, 192, 128, 96)
 BINS_PER_DECADE = 8
 INKS = {"light": "#57606a", "dark": "#9aa4ae"}
 
@@ -62,7 +50,7 @@ def dataset_page(
         :func:`~daf_pipelines.reporting.dataset_overview.choose_samples` chooses them.
     """
     counts = count_images(manifest)
-    return _template().render(
+    return page_template("dataset.html").render(
         title=title,
         facts=facts,
         headline=_headline(manifest),
@@ -72,26 +60,12 @@ def dataset_page(
         total=len(manifest),
         areas=_describe_areas(manifest),
         sizes=_describe_sizes(manifest),
-        sheets=_contact_sheets(samples),
+        sheets=embed(by_type(samples)),
         type_totals=counts.sum(axis="columns").to_dict(),
         verdict=describe_findings(findings),
         findings=_gravest(findings).to_dict(orient="records"),
         findings_left_out=max(0, len(findings) - MAX_FINDINGS),
     )
-
-
-def _template() -> Template:
-    """The page's template, in which every text is made :func:`readable` and is escaped."""
-    environment = Environment(
-        loader=PackageLoader("daf_pipelines.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: readable(value) if isinstance(value, str) else value,
-    )
-    environment.filters |= {"number": "{:,}".format, "percent": percent, "short": short}
-    return environment.get_template("dataset.html")
 
 
 def _headline(manifest: pd.DataFrame) -> dict[str, int]:
@@ -155,54 +129,7 @@ def _chart(manifest: pd.DataFrame, ink: str) -> str:
         text.set_color(ink)
     data = io.BytesIO()
     figure.savefig(data, format="png", transparent=True)
-    return _as_uri(data.getvalue(), "png")
-
-
-def _contact_sheets(samples: Samples) -> dict[str, list[dict[str, Any]]]:
-    """The pictures of each defect type, as large as the page's size allows."""
-    for side in SIDES:
-        sheets = {
-            name: [_embedded(sample, side) for sample in group]
-            for name, group in by_type(samples).items()
-        }
-        pictures = [picture for sheet in sheets.values() for picture in sheet]
-        if sum(len(p["picture"]) + len(p["outline"]) for p in pictures) <= PICTURE_BYTES:
-            break
-    return sheets
-
-
-def _embedded(sample: Sample, side: int) -> dict[str, Any]:
-    """A sample with its picture and, where there is a defect in its mask, the outline."""
-    picture, mask = thumbnail(sample, side)
-    data = io.BytesIO()
-    Image.fromarray(picture).save(data, format="jpeg", quality=85)
-    return {
-        "path": sample.path,
-        "split": sample.split,
-        "picture": _as_uri(data.getvalue(), "jpeg"),
-        "outline": "" if mask is None or not mask.any() else _as_uri(_outline(mask), "png"),
-    }
-
-
-def _outline(mask: npt.NDArray[np.uint8]) -> bytes:
-    """The outline of a mask, bright with a dark edge, as a picture that is transparent elsewhere.
-
-    It runs outside of the defect, so as to hide nothing of it, and inside along the border.
-    """
-    width = max(1, max(mask.shape) // 110)
-    defect = np.pad(mask.astype(bool), 1)
-    outside = np.pad(np.zeros(mask.shape, dtype=bool), 1, constant_values=True)
-    bright = ndimage.binary_dilation(defect, iterations=width)
-    dark = ndimage.binary_dilation(bright, iterations=width)
-    along_border = defect & ndimage.binary_dilation(outside, iterations=width)
-    kinds = np.zeros(defect.shape, dtype=np.uint8)
-    kinds[dark & ~bright] = 1
-    kinds[bright & ~defect | along_border] = 2
-    picture = Image.fromarray(kinds[1:-1, 1:-1], mode="P")
-    picture.putpalette([0, 0, 0, 0, 0, 0, *(round(255 * part) for part in to_rgb(OUTLINE))])
-    data = io.BytesIO()
-    picture.save(data, format="png", transparency=bytes([0, 140, 255]))
-    return data.getvalue()
+    return as_uri(data.getvalue(), "png")
 
 
 def _gravest(findings: pd.DataFrame) -> pd.DataFrame:
@@ -210,7 +137,3 @@ def _gravest(findings: pd.DataFrame) -> pd.DataFrame:
     if findings.empty:
         return findings
     return findings.sort_values("severity", kind="stable").head(MAX_FINDINGS)
-
-
-def _as_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

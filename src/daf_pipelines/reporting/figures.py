@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from daf_pipelines.reporting.plots import ANOMALOUS, NEUTRAL, NORMAL
 
 OUTLINE = "#00E5FF"
+VEIL = (160, 0, 200)
 HEAT = colormaps["inferno"].resampled(256)
 HEAT_SPAN = (0.25, 0.95)  # of the colour map: neither black nor nearly white
 SAMPLED_PIXELS = 1_000_000
@@ -85,30 +86,78 @@ def colour_range(maps: Maps) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def synthesis_preview(originals: Images, outliers: Images, masks: Images) -> Figure:
-    """Rows of: original, synthetic outlier, the outlier with its mask's outline.
+def synthesis_preview(
+    originals: Images, outliers: Images, masks: Images, title: str = "Synthetic outliers"
+) -> Figure:
+    """Rows of: original, synthetic outlier, its mask.
 
     Args:
         originals: Normal images, N of shape (H, W, 3), uint8 or float in [0, 1].
         outliers: Outlier images, as ``originals``.
         masks: Masks of the synthetic defects, N of shape (H, W) in {0, 1}.
+        title: First line of the picture.
 
     Returns:
-        The figure; more than four rows are laid out in two blocks side by side.
+        The figure, with the area of the mask and the mean absolute difference inside it over each
+        row; more than four rows are laid out in two blocks side by side.
     """
     blocks = 2 if len(originals) > 4 else 1
     rows = -(-len(originals) // blocks)
-    figure, grid = panels(rows, blocks, group=3, header=0.3)
-    for trio in grid[:blocks]:
-        for ax, title in zip(trio, ("normal image", "outlier", "outlier, mask"), strict=True):
-            ax.set_title(title, fontsize=8, color=NEUTRAL)
+    figure, grid = panels(rows, blocks, group=3, title=0.2, header=0.52)
+    header(figure, title, "normal image · outlier · mask, white, on the darkened image")
     for index in range(len(originals)):
         block, row = divmod(index, rows)
         trio = grid[row * blocks + block]
-        for ax, image in zip(trio, (originals, outliers, outliers), strict=True):
-            show(ax, _bytes(image[index]))
-        outline(trio[2], masks[index])
+        _preview_row(trio, _bytes(originals[index]), _bytes(outliers[index]), masks[index] != 0)
     return figure
+
+
+def _preview_row(trio: list[Axes], original: Image, outlier: Image, mask: Image) -> None:
+    shown_mask = np.where(mask[..., None], np.uint8(255), original // 4)
+    for ax, picture in zip(trio, (original, outlier, shown_mask), strict=True):
+        show(ax, picture)
+        ax.set_anchor("NW")
+    words = f"area {100 * mask.mean():.3g} %"
+    if mask.any():
+        change = np.abs(outlier.astype(float) - original)[mask].mean() / 255
+        words += f" · contrast {change:.3f}"
+    trio[0].set_title(words, loc="left", fontsize=7.5, color=NEUTRAL, pad=3)
+
+
+def foreground_figure(images: Images, masks: Images, *, limit: int = 12) -> Figure:
+    """Images with the outline of what was taken for the object, the rest veiled.
+
+    They are spread evenly from the smallest share of the picture that is object to the largest, so
+    that failures at either end show.
+
+    Args:
+        images: Normal images, N of shape (H, W, 3), uint8 or float in [0, 1], at least one.
+        masks: Where the object is, N of shape (H, W) in {0, 1} or bool.
+        limit: Largest number of images shown.
+    """
+    shares = np.array([np.count_nonzero(mask) / mask.size for mask in masks])
+    places = np.linspace(0, len(shares) - 1, min(limit, len(shares))).round().astype(int)
+    shown = np.argsort(shares, kind="stable")[places]
+    columns = max(2, min(4, len(shown)))  # two: room for the header
+    rows = -(-len(shown) // columns)
+    figure, grid = panels(rows, columns, group=1, side=1.8, title=0.2, header=0.56)
+    for index, (ax,) in zip(shown.tolist(), grid, strict=False):
+        show(ax, _veiled(_bytes(images[index]), masks[index]))
+        outline(ax, masks[index])
+        ax.set_title(f"{shares[index]:.1%}", loc="left", fontsize=7.5, color=NEUTRAL, pad=3)
+    header(
+        figure,
+        f"Object: {np.median(shares):.0%} of the picture (median)",
+        f"{len(shown)} of {len(shares)} shown, by share; all is object in {np.sum(shares == 1)}",
+    )
+    return figure
+
+
+def _veiled(image: npt.NDArray[np.uint8], mask: Image) -> npt.NDArray[np.uint8]:
+    """The image with a veil over what is not in the mask."""
+    picture = image.copy()
+    picture[mask == 0] = (picture[mask == 0] * 0.5 + np.multiply(VEIL, 0.5)).astype(np.uint8)
+    return picture
 
 
 def heatmap_sheet(
@@ -226,6 +275,7 @@ def panels(
     title: float = 0.04,
     header: float = 0.08,
     gap: float = 0.14,
+    left: float = 0.08,
 ) -> tuple[Figure, list[list[Axes]]]:
     """A figure of square panels, in groups side by side; all lengths in inches.
 
@@ -233,17 +283,17 @@ def panels(
         The figure, and its groups from left to right, row after row, each a list of axes.
     """
     inner, margin = 0.03, 0.08
-    width = columns * (group * side + (group - 1) * inner + gap) - gap + 2 * margin
+    width = left + columns * (group * side + (group - 1) * inner + gap) - gap + margin
     height = header + rows * (side + title) + margin
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
     groups = []
     for row in range(rows):
         bottom = (height - header - (row + 1) * (side + title)) / height
         for column in range(columns):
-            start = margin + column * (group * (side + inner) - inner + gap)
-            lefts = [(start + k * (side + inner)) / width for k in range(group)]
+            start = left + column * (group * (side + inner) - inner + gap)
+            places = [(start + k * (side + inner)) / width for k in range(group)]
             sizes = side / width, side / height
-            groups.append([figure.add_axes((left, bottom, *sizes)) for left in lefts])
+            groups.append([figure.add_axes((place, bottom, *sizes)) for place in places])
     for ax in figure.axes:
         ax.set_axis_off()
     return figure, groups
@@ -255,12 +305,12 @@ def show(ax: Axes, picture: npt.NDArray[np.uint8]) -> None:
     ax.autoscale(False)  # an outline along the border leaves the panel as it is
 
 
-def outline(ax: Axes, mask: Image) -> None:
+def outline(ax: Axes, mask: Image, width: float = 0.9) -> None:
     """Draw the outline of a mask, also along the border of the image."""
     if mask.any():
         padded = np.pad((mask != 0).astype(np.float32), 1)
         y, x = (np.arange(-1, size + 1) for size in mask.shape)
-        ax.contour(x, y, padded, levels=[0.5], colors=[OUTLINE], linewidths=0.9)
+        ax.contour(x, y, padded, levels=[0.5], colors=[OUTLINE], linewidths=width)
 
 
 def _pair_title(

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import label
 from torch import Tensor
 
 from daf_pipelines.sources.images import Box, contents
 
 EIGHT_CONNECTED = np.ones((3, 3), dtype=int)
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
+CELLS = 32
+"""Cells along a side of a map of positions."""
 
 
 def mask_statistics(
@@ -38,6 +42,23 @@ def mask_statistics(
     return pd.DataFrame(rows, columns=["area", "regions", "contrast", "centroid_x", "centroid_y"])
 
 
+def position_map(masks: Sequence[NDArray[np.generic]]) -> NDArray[np.float64]:
+    """Where on the images outliers lie: how much of each cell of a grid they cover, on average.
+
+    Args:
+        masks: N of shape (H, W) in {0, 1}, without padding; sizes may differ, as the grid spans
+            the whole of each.
+
+    Returns:
+        Shares in [0, 1], shape (CELLS, CELLS), from the top left.
+    """
+    total = np.zeros((CELLS, CELLS))
+    for mask in masks:
+        inside = Image.fromarray((mask != 0).astype(np.float32))
+        total += np.asarray(inside.resize((CELLS, CELLS), Image.Resampling.BOX))
+    return total / len(masks)
+
+
 def summarise(statistics: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Mean and quantiles of each column of ``mask_statistics``.
 
@@ -60,5 +81,5 @@ def _describe(mask: np.ndarray, change: np.ndarray) -> tuple[float, int, float, 
 
 
 def _summarise(column: "pd.Series[float]") -> dict[str, float]:
-    quantiles = {f"q{100 * q:02.0f}": float(column.quantile(q)) for q in QUANTILES}
+    quantiles = {name: float(column.quantile(q)) for name, q in QUANTILES.items()}
     return {"mean": float(column.mean()), **quantiles}

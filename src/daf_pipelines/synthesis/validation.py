@@ -8,7 +8,9 @@ from torch import Tensor
 
 from daf_pipelines.parameters import SynthesisParams
 from daf_pipelines.sources.image_set import ImageSet
-from daf_pipelines.synthesis.masks import box_masks
+from daf_pipelines.synthesis.configured import configured_strategy
+from daf_pipelines.synthesis.geometry import valid_masks
+from daf_pipelines.synthesis.operators import Sources
 from daf_pipelines.synthesis.statistics import mask_statistics
 from daf_pipelines.synthesis.strategies import outlier_key, synthesise
 
@@ -19,57 +21,94 @@ BATCH = 32
 
 def identity(params: SynthesisParams) -> dict[str, object]:
     """The part of the parameters that decides what outliers look like."""
-    return params.model_dump(mode="json", include={"strategy", "texture_root", "match_grey"})
+    chosen = params.model_dump(mode="json", include={"strategy", "texture_root", "match_grey"})
+    return chosen | {"operators": configured_strategy(params).describe()}
 
 
 def synthesise_set(
-    normals: ImageSet, textures: NDArray[np.uint8], params: SynthesisParams, seed: int
+    normals: ImageSet,
+    foregrounds: NDArray[np.bool_],
+    sources: Sources,
+    params: SynthesisParams,
+    seed: int,
 ) -> ImageSet:
     """``params.validation_repeats`` outliers of each image of ``normals``, in its order.
 
+    Where these are more than ``params.validation_limit``, the images are taken evenly.
+
     Args:
         normals: held-out normal images.
-        textures: texture bank ``(T, 3, h, w)``; T may be 0.
+        foregrounds: where the object is in each of them ``(N, H, W)``; N may be 0.
+        sources: of the contents; the held-out images are not among its normals.
         params: strategy and number of outliers an image.
         seed: of the experiment; the same seed gives the same set.
 
     Returns:
         The outliers with their masks; ``dataset`` also holds the strategy.
     """
-    table = normals.table.loc[normals.table.index.repeat(params.validation_repeats)]
-    sources = table.index.to_numpy()
-    bank = torch.from_numpy(np.array(textures)) if len(textures) else None
-    boxes = normals.boxes
+    rows = validation_rows(len(normals), params)
+    table = normals.table.iloc[rows]
+    strategy, boxes = configured_strategy(params), normals.boxes
     images, masks = [], []
-    for start in range(0, len(sources), BATCH):
-        chosen = sources[start : start + BATCH]
+    for start in range(0, len(rows), BATCH):
+        chosen = rows[start : start + BATCH]
         keys = [outlier_key(seed, VALIDATION_PHASE, start + i) for i in range(len(chosen))]
         batch = _tensor(normals.images[chosen])
         outliers = synthesise(
             batch,
-            params.strategy,
+            strategy,
             keys,
-            bank,
+            sources,
             match_grey=params.match_grey,
-            valid=box_masks([boxes[i] for i in chosen], batch),
+            valid=valid_masks([boxes[i] for i in chosen], batch),
+            foreground=_foreground(foregrounds, chosen),
         )
         pixels = (outliers.images * 255).round().to(torch.uint8)
         images.append(pixels.permute(0, 2, 3, 1).numpy())
         masks.append(outliers.masks[:, 0].to(torch.uint8).numpy())
     dataset = normals.dataset | {"synthesis": identity(params)}
-    areas = np.array([(b[2] - b[0]) * (b[3] - b[1]) for b in boxes])[sources]
+    areas = np.array([(b[2] - b[0]) * (b[3] - b[1]) for b in boxes])[rows]
     coverage = np.concatenate(masks).sum((1, 2)) / areas
     return ImageSet(
         _rows(table, params, coverage), np.concatenate(images), np.concatenate(masks), dataset
     )
 
 
+def validation_rows(count: int, params: SynthesisParams) -> NDArray[np.int64]:
+    """Which of ``count`` held-out normals each outlier of the validation set is made from."""
+    chosen = min(count, max(1, params.validation_limit // params.validation_repeats))
+    rows = np.linspace(0, count - 1, chosen).round().astype(np.int64)
+    return rows.repeat(params.validation_repeats)[: params.validation_limit]
+
+
+def sources_of(
+    normals: ImageSet, textures: NDArray[np.uint8], foregrounds: NDArray[np.bool_]
+) -> Sources:
+    """What contents are made of: the training images and the texture bank.
+
+    Args:
+        normals: training images.
+        textures: texture bank ``(T, 3, h, w)``; T may be 0.
+        foregrounds: where the object is in each training image ``(N, H, W)``; N may be 0.
+    """
+    return Sources(
+        torch.from_numpy(textures) if len(textures) else None,
+        torch.from_numpy(normals.images).permute(0, 3, 1, 2),  # mapped, not copied
+        boxes=normals.boxes,
+        foregrounds=torch.from_numpy(foregrounds)[:, None] if len(foregrounds) else None,
+    )
+
+
+def _foreground(foregrounds: NDArray[np.bool_], rows: NDArray[np.int64]) -> Tensor | None:
+    return torch.from_numpy(foregrounds[rows])[:, None] if len(foregrounds) else None
+
+
 def _rows(
     table: pd.DataFrame, params: SynthesisParams, coverage: NDArray[np.float64]
 ) -> pd.DataFrame:
     """Manifest rows of outliers, which have no files of their own: ``image.png#0``, ``#1``, ..."""
-    repeat = np.arange(len(table)) % params.validation_repeats
-    names = table["path"].astype(str) + "#" + pd.Series(repeat, table.index).astype(str)
+    repeat = table.groupby(level=0).cumcount()
+    names = table["path"].astype(str) + "#" + repeat.astype(str)
     return table.assign(
         path=names,
         mask_path=names,
@@ -80,14 +119,15 @@ def _rows(
     ).reset_index(drop=True)
 
 
-def set_statistics(outliers: ImageSet, normals: ImageSet) -> pd.DataFrame:
+def set_statistics(outliers: ImageSet, normals: ImageSet, params: SynthesisParams) -> pd.DataFrame:
     """Mask statistics of a synthetic validation set, one row an outlier.
 
     Args:
         outliers: made by :func:`synthesise_set` from ``normals``.
         normals: the images they were made from.
+        params: those they were made with.
     """
-    sources = np.repeat(np.arange(len(normals)), len(outliers) // len(normals))
+    sources = validation_rows(len(normals), params)
     masks, boxes = masks_of(outliers), outliers.boxes
     tables = []
     for start in range(0, len(sources), BATCH):

@@ -81,7 +81,7 @@ class TrackingHooks:
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Register the evaluated detector and close the run."""
         if self._run is None:
-            if "manifest" in pipeline.all_outputs():
+            if pipeline.all_outputs() & {"manifest", "strategy_gallery"}:
                 self._log_dataset(pipeline)
             return
         if "metrics" in pipeline.all_outputs():
@@ -107,7 +107,7 @@ class TrackingHooks:
         return config
 
     def _log_dataset(self, pipeline: Pipeline) -> None:
-        """Record a dataset that was only ingested, with its card."""
+        """Record what is about a dataset only: its card, and all strategies on its images."""
         from daf_pipelines.tracking.run import ExperimentRun
 
         summary = self._catalog["dataset_summary"].load()
@@ -134,6 +134,9 @@ class TrackingHooks:
             self._run.log_history(HISTORIES[name], dataset.load())
         if name == "dataset_summary":
             self._run.log_dataset(self._catalog["manifest"].load(), dataset.load())
+        if name == "synthesis_record":
+            medians = {k: v["q50"] for k, v in dataset.load()["masks"].items()}
+            self._run.log_metrics({f"synthesis/{k}_median": v for k, v in medians.items()})
         if name == "metrics":
             self._run.log_metrics(dataset.load())
 

@@ -1,7 +1,7 @@
 """Training batches: normal images, their outliers and the teacher's view, by step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from daf_pipelines.models import DAF
 from daf_pipelines.parameters import SynthesisParams
 from daf_pipelines.sources.images import Box
-from daf_pipelines.synthesis import outlier_key, synthesise
-from daf_pipelines.synthesis.masks import box_masks
+from daf_pipelines.synthesis import Sources, outlier_key, synthesise
+from daf_pipelines.synthesis.configured import configured_strategy
+from daf_pipelines.synthesis.geometry import valid_masks
 
 FEATURE_BATCH = 32
 SMALLEST_DEVIATION = 0.01
@@ -51,6 +52,7 @@ class Batches:
         batch_size: images a batch.
         device: where batches are made.
         boxes: where the images lie, the rest being padding; None: everywhere.
+        foregrounds: where the object is in each image, bool ``(N, H, W)``, or ``None``.
     """
 
     def __init__(
@@ -64,14 +66,20 @@ class Batches:
         batch_size: int,
         device: torch.device,
         boxes: Sequence[Box] | None = None,
+        foregrounds: Tensor | None = None,
     ) -> None:
         self.images = images.to(device)
-        self.synthesis = synthesis
-        self.textures = None if textures is None else textures.to(device)
+        self.strategy = configured_strategy(synthesis)
+        self.match_grey = synthesis.match_grey
+        self.sources = Sources(
+            None if textures is None else textures.to(device),
+            normals=self.images,
+            boxes=boxes,
+            foregrounds=None if foregrounds is None else foregrounds.to(device)[:, None],
+        )
         self.seed = seed
         self.phase = phase
         self.batch_size = batch_size
-        self.boxes = boxes
         self.steps_per_epoch = -(-len(images) // batch_size)
 
     def __getitem__(self, step: int) -> Batch:
@@ -87,21 +95,23 @@ class Batches:
         ]
         indices = torch.from_numpy(chosen).to(self.images.device)
         normals = self.images[indices].contiguous().float() / 255
+        foregrounds = self.sources.foregrounds
         outliers = synthesise(
             normals,
-            self.synthesis.strategy,
+            self.strategy,
             keys,
-            self.textures,
-            match_grey=self.synthesis.match_grey,
+            replace(self.sources, own=chosen.tolist()),
+            match_grey=self.match_grey,
             valid=self._valid(chosen, normals),
+            foreground=None if foregrounds is None else foregrounds[indices],
         )
         return Batch(indices, normals, outliers.images, outliers.masks)
 
     def _valid(self, chosen: NDArray[np.int64], normals: Tensor) -> Tensor | None:
-        """Where outliers may lie."""
-        if self.boxes is None:
+        """Where outliers may lie; None: everywhere."""
+        if self.sources.boxes is None:
             return None
-        return box_masks([self.boxes[i] for i in chosen], normals)
+        return valid_masks([self.sources.boxes[i] for i in chosen], normals)
 
 
 class TeacherCache:

@@ -15,9 +15,9 @@ from daf_pipelines.parameters import (
     fingerprint,
 )
 from daf_pipelines.sources.image_set import ImageSet, check_dataset
-from daf_pipelines.sources.images import find_images
 from daf_pipelines.sources.registry import check_source_name
-from daf_pipelines.synthesis.strategies import find_strategy
+from daf_pipelines.synthesis.configured import configured_strategy
+from daf_pipelines.synthesis.textures import find_textures
 from daf_pipelines.synthesis.validation import identity as synthesis_identity
 
 # Where and how often something is computed does not change what comes out.
@@ -35,14 +35,24 @@ def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: Model
         WeightsError: the teacher's weights are not there, or do not fit.
     """
     check_source_name(dataset.source)
-    find_strategy(synthesis.strategy)
-    if synthesis.texture_root is not None:
-        find_images(synthesis.texture_root.expanduser())
+    check_strategies(synthesis)
     for backbone in {model.teacher.backbone: None, model.student.backbone: None}:
         check_image_size(backbone, dataset.image_size)
     if model.discrepancy.structure == "ssim":
         check_ssim_size(dataset.image_size // STRIDES[-1])
     load_teacher(model.teacher)
+
+
+def check_strategies(synthesis: SynthesisParams) -> None:
+    """Refuse unknown strategies and operators, and textures that are not there.
+
+    Raises:
+        DataError: no such folder of textures.
+        ParameterError: an unknown name, or a parameter that an operator cannot have.
+    """
+    configured_strategy(synthesis)
+    if synthesis.texture_root is not None:
+        find_textures(synthesis.texture_root)
 
 
 def student_identity(

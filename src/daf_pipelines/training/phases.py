@@ -46,6 +46,7 @@ class TrainingData:
         fingerprint: of everything that decides the outcome; checkpoints carry it.
         checkpoints: folder of the checkpoints.
         boxes: where the images lie, the rest being padding; None: everywhere.
+        foregrounds: where the object is in each image, bool ``(N, H, W)``, or ``None``.
     """
 
     images: Tensor
@@ -55,26 +56,29 @@ class TrainingData:
     fingerprint: str
     checkpoints: Path
     boxes: Sequence[Box] | None = None
+    foregrounds: Tensor | None = None
 
     @classmethod
     def of(
         cls,
         images: ImageSet,
         textures: NDArray[np.uint8],
+        foregrounds: NDArray[np.bool_],
         synthesis: SynthesisParams,
         seed: int,
         identity: dict[str, Any],
         checkpoints: Path,
     ) -> "TrainingData":
-        """Training data from prepared images and a texture bank, which may be empty."""
+        """Training data from prepared images; textures and foregrounds may be empty."""
         return cls(
             images=torch.from_numpy(images.images).permute(0, 3, 1, 2),  # mapped, not copied
-            textures=torch.from_numpy(np.array(textures)) if len(textures) else None,
+            textures=torch.from_numpy(textures) if len(textures) else None,
             synthesis=synthesis,
             seed=seed,
             fingerprint=fingerprint(identity),
             checkpoints=checkpoints,
             boxes=images.boxes,
+            foregrounds=torch.from_numpy(foregrounds) if len(foregrounds) else None,
         )
 
     def batches(self, phase: int, params: PhaseParams, device: torch.device) -> Batches:
@@ -88,6 +92,7 @@ class TrainingData:
             batch_size=params.batch_size,
             device=device,
             boxes=self.boxes,
+            foregrounds=self.foregrounds,
         )
 
 
