@@ -24,11 +24,11 @@ class ParameterHooks:
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Refuse unknown names, unusable weights and devices before the first node."""
         made, params = pipeline.all_outputs(), self._params
-        if made & {"synthetic_validation", "strategy_gallery"}:
-            from daf_pipelines.training.experiment import check_strategies
-
-            check_strategies(params.synthesis)
         if "student" not in made:
+            if made & {"synthetic_validation", "strategy_gallery"}:
+                from daf_pipelines.training.experiment import check_strategies
+
+                check_strategies(params.synthesis)
             return
         from daf_pipelines.training.experiment import check_names
         from daf_pipelines.training.loop import choose_device
