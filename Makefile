@@ -23,7 +23,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup run gallery test check ui viz recipe realism lock clean
+.PHONY: help setup run gallery compare test check ui viz recipe realism lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ run: $(INSTALLED) ## Run the experiment: kedro run
 
 gallery: $(INSTALLED) ## Show all synthesis strategies on the dataset's own images
 	@$(IN_VENV) kedro run --pipelines data_ingestion,strategy_gallery $(ARGS)
+
+compare: $(INSTALLED) ## Compare the newest runs, or those that ARGS names
+	@$(IN_VENV) kedro run --pipelines comparison $(ARGS)
 
 test: check ## Run the checks, then the tests
 	@$(IN_VENV) DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" pytest $(ARGS)

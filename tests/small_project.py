@@ -80,14 +80,20 @@ class SmallProject:
             bootstrap_project(ROOT)
             yield
 
-    def run(self, *pipelines: str, env: str | None = None, **changes: Any) -> None:
+    def run(
+        self,
+        *pipelines: str,
+        env: str | None = None,
+        to_outputs: list[str] | None = None,
+        **changes: Any,
+    ) -> None:
         """``kedro run`` in this process, through a session."""
         params = merge(self.params, changes)
         with (
             self._inside(self.folder),
             KedroSession.create(ROOT, env=env, runtime_params=params) as session,
         ):
-            session.run(pipeline_names=list(pipelines))
+            session.run(pipeline_names=list(pipelines), to_outputs=to_outputs)
 
     def context(self, env: str | None = None, **changes: Any) -> Any:
         """The Kedro context of a run."""

@@ -55,7 +55,10 @@ class TestParameters:
                 {"model": {"discrepancy": {"structure": "ssin"}}},
                 ["model.discrepancy.structure", "'ssim' or 'squared'", "'ssin'"],
             ),
-            ({"threshold": {"rule": "fixed"}}, ["threshold", "`value` goes with `rule: fixed`"]),
+            (
+                {"threshold": {"pixel": {"rule": "fixed"}}},
+                ["threshold.pixel", "`value` goes with `rule: fixed`"],
+            ),
             ({"decoder_training": {"warm_up": 99}}, ["decoder_training", "warm_up", "99"]),
             ({"inference": {"images": 3}}, ["inference.images", "3"]),
             ({"synthesis": {"strategy": "drem"}}, ["synthesis.strategy", "drem", "draem"]),
@@ -103,8 +106,10 @@ class TestParameters:
         assert project.runs() == []
 
     def test_all_mistakes_at_once(self, project: SmallProject) -> None:
-        text = message(project.invoke(seed="zero", scoring={"weight": 1}, threshold={"value": 2}))
-        assert all(part in text for part in ("seed:", "scoring.weight:", "threshold:"))
+        text = message(
+            project.invoke(seed="zero", scoring={"weight": 1}, threshold={"image": {"value": 2}})
+        )
+        assert all(part in text for part in ("seed:", "scoring.weight:", "threshold.image:"))
 
 
 class TestOptions:

@@ -30,6 +30,7 @@ from daf_pipelines.parameters import (
     TeacherParams,
 )
 from daf_pipelines.scoring.detector import Detector
+from daf_pipelines.scoring.scale import Scale
 from daf_pipelines.sources.image_set import ImageSet
 from daf_pipelines.sources.manifest import MANIFEST
 
@@ -100,7 +101,14 @@ class TestRoundTrip:
 
     def test_detector_scores_as_before(self, model: DAF, tmp_path: Path) -> None:
         dataset = DetectorDataset(str(tmp_path / "detector"))
-        detector = Detector(model, ScoringParams(), 64, 1.5, (0.25, 2.0), {"strategy": "draem"})
+        detector = Detector(
+            model,
+            ScoringParams(),
+            64,
+            image=Scale(1.5, 0.5),
+            heat_from=0.125,
+            metadata={"strategy": "draem"},
+        )
         images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
         expected = detector.score(images)
         dataset.save(detector)
@@ -108,7 +116,7 @@ class TestRoundTrip:
         found = loaded.score(images)
         np.testing.assert_array_equal(found.scores, expected.scores)
         np.testing.assert_array_equal(found.maps, expected.maps)
-        assert (loaded.threshold, loaded.heat_range) == (1.5, (0.25, 2.0))
+        assert (loaded.image, loaded.heat_from) == (Scale(1.5, 0.5), 0.125)
         assert (loaded.image_size, loaded.metadata) == (64, {"strategy": "draem"})
 
     def test_array(self, tmp_path: Path) -> None:

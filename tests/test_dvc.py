@@ -141,7 +141,7 @@ class TestOneGraphDescribedTwice:
             ("      - src/daf_pipelines/scoring\n", ""),
             ("      - pipelines/outlier_synthesis\n", ""),
             ("      - ${dataset.root}\n", ""),
-            ("      - data/08_reporting/roc.png\n", ""),
+            ("      - data/08_reporting/image_roc.csv\n", ""),
             ("data/04_feature/textures.npy", "data/04_feature/texture.npy"),
             ("          - threshold\n", ""),
             ("          - scoring\n", "          - scoring\n          - synthesis\n"),
@@ -343,7 +343,7 @@ class TestReproduction:
             assert 0 <= metrics["image_auroc"] <= 1
 
         # Only the threshold.
-        project.set({"threshold": {"false_positive_rate": 0.2}})
+        project.set({"threshold": {"image": {"false_positive_rate": 0.2}}})
         assert project.reproduce() == ["evaluation"]
 
         # An image.

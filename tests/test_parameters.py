@@ -16,11 +16,11 @@ from daf_pipelines.parameters import (
     DiscrepancyParams,
     InferenceParams,
     ModelParams,
+    RuleParams,
     ScoringParams,
     Section,
     SynthesisParams,
     TeacherStudentTrainingParams,
-    ThresholdParams,
     fingerprint,
 )
 
@@ -31,7 +31,7 @@ SECTIONS = [
     TeacherStudentTrainingParams,
     DecoderTrainingParams,
     ScoringParams,
-    ThresholdParams,
+    RuleParams,
     InferenceParams,
 ]
 
@@ -101,8 +101,8 @@ class TestBadValues:
             (ScoringParams, {"blur_sigma": -1}),
             (ScoringParams, {"blur_sigma": 100}),
             (ScoringParams, {"top_pixels": 0}),
-            (ThresholdParams, {"rule": "best"}),
-            (ThresholdParams, {"false_positive_rate": 0}),
+            (RuleParams, {"rule": "best"}),
+            (RuleParams, {"false_positive_rate": 0}),
             (InferenceParams, {"batch_size": 0}),
         ],
     )
@@ -142,10 +142,15 @@ class TestSchedule:
 
 class TestThreshold:
     def test_value_goes_with_the_fixed_rule_only(self):
-        assert ThresholdParams(rule="fixed", value=0).value == 0
+        assert RuleParams(rule="fixed", value=0).value == 0
         for values in [{"rule": "fixed"}, {"value": 0.5}, {"rule": "synthetic", "value": 1}]:
             with pytest.raises(ValidationError, match="`value` goes with `rule: fixed`"):
-                ThresholdParams(**values)
+                RuleParams(**values)
+
+    @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+    def test_value_is_finite(self, value):
+        with pytest.raises(ValidationError, match="finite"):
+            RuleParams(rule="fixed", value=float(value))
 
 
 class TestInference:

@@ -33,3 +33,12 @@ def test_where_there_is_no_proc(monkeypatch):
     monkeypatch.setattr(resources, "STATUS", Path("/nowhere"))
     # The kernel counts pages in batches; a parent may have been larger, never smaller.
     assert resources.peak_rss_mib() >= 0.9 * expected
+
+
+def test_machine_is_described() -> None:
+    import torch
+
+    found = resources.machine()
+    assert found["threads"] == str(torch.get_num_threads())
+    assert found["torch"] == torch.__version__
+    assert all(found.values())

@@ -17,6 +17,7 @@ from daf_pipelines.sources.image_set import ImageStream
 from daf_pipelines.sources.manifest import data_hash
 from daf_pipelines.sources.reading import Reading
 from daf_pipelines.sources.registry import find_source
+from daf_pipelines.sources.splits import describe_split
 
 LOG = logging.getLogger(__name__)
 SPLITS = ("train", "calibration", "test")
@@ -45,10 +46,18 @@ def prepare_images(
     return train, calibration, test
 
 
-def summarise(manifest: pd.DataFrame, dataset: DatasetParams) -> dict[str, Any]:
-    """Counts by split and defect type; images that are neither trained on nor tested too."""
+def summarise(
+    manifest: pd.DataFrame,
+    reading: Reading,
+    findings: pd.DataFrame,
+    dataset: DatasetParams,
+    seed: int,
+) -> dict[str, Any]:
+    """Counts by split and defect type, and where the test split comes from."""
     counts = manifest.groupby(["split", "defect_type"]).size()
     source = find_source(dataset)
+    table = reading.table[reading.table["path"].isin(manifest["path"])]
+    share = dataset.test_fraction or source.test_share
     summary = {
         "source": source.name,
         "category": str(manifest["category"].iloc[0]),
@@ -58,6 +67,7 @@ def summarise(manifest: pd.DataFrame, dataset: DatasetParams) -> dict[str, Any]:
             split: {str(k): int(v) for k, v in counts[split].items()}
             for split in counts.index.unique("split")
         },
+        "split": describe_split(table, findings, share, seed),
     }
     LOG.info("Images: %s", summary["images"])
     return summary

@@ -30,7 +30,7 @@ def create_pipeline(**_: object) -> Pipeline:
             ),
             node(
                 summarise,
-                ["manifest", "params:dataset"],
+                ["manifest", "reading", "data_checks", "params:dataset", "params:seed"],
                 "dataset_summary",
                 name="summarise_dataset",
             ),

@@ -1,5 +1,6 @@
 """Nodes of the evaluation pipeline."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from daf_pipelines.metrics.summary import evaluate, per_defect_type
+from daf_pipelines.metrics.decisions import ORACLE, find_regions, image_decisions, pixel_decisions
+from daf_pipelines.metrics.summary import CURVES, evaluate
 from daf_pipelines.models.trained import TrainedModel
 from daf_pipelines.parameters import (
     DatasetParams,
@@ -16,13 +18,29 @@ from daf_pipelines.parameters import (
     ThresholdParams,
     fingerprint,
 )
-from daf_pipelines.reporting import figures, plots
-from daf_pipelines.resources import peak_rss_mib
-from daf_pipelines.scoring.calibration import calibrate
-from daf_pipelines.scoring.detector import Detector
+from daf_pipelines.reporting import figures
+from daf_pipelines.reporting.evaluation import Evaluation
+from daf_pipelines.reporting.report import report_page
+from daf_pipelines.reporting.reproduction import experiment_parameters
+from daf_pipelines.reporting.thumbnails import thumbnails
+from daf_pipelines.resources import git_commit, machine, peak_rss_mib
+from daf_pipelines.scoring.calibration import calibrate, require_finite
+from daf_pipelines.scoring.detector import HEAT_TO, Detector
+from daf_pipelines.scoring.footprint import footprint
+from daf_pipelines.scoring.scale import DECISION
 from daf_pipelines.sources.image_set import ImageSet, check_dataset
 from daf_pipelines.sources.images import contents
 from daf_pipelines.training.experiment import check_model
+
+REPRODUCE = (
+    "# with the parameters above as conf/local/parameters.yml",
+    "kedro run",
+)
+WITHOUT = {
+    "false_positive_rate": "there are no normal test images",
+    "recall": "there are no anomalous test images",
+}
+NO_COUNTS: dict[str, NDArray[Any]] = {}
 
 
 def make_detector(
@@ -32,7 +50,7 @@ def make_detector(
     scoring: ScoringParams,
     threshold: ThresholdParams,
 ) -> tuple[Detector, pd.DataFrame]:
-    """The detector with its threshold, set on held-out normals and synthetic outliers."""
+    """The detector with its thresholds, set on held-out normals and synthetic outliers."""
     check_model(trained_model.identity, calibration_images)
     facts = {
         "identity": trained_model.identity,
@@ -59,8 +77,13 @@ def score_test_images(
     check_dataset(test_images, dataset, seed)
     check_model(detector.metadata["identity"], test_images)
     prediction = detector.score(test_images.images, test_images.boxes)
+    require_finite(prediction.scores, "test")
+    maps = contents(prediction.maps, test_images.boxes)
     table = test_images.table[["path", "label", "defect_type"]].assign(
-        score=prediction.scores, predicted=detector.labels(prediction.scores)
+        score=detector.image(prediction.scores),
+        raw_score=prediction.scores,
+        predicted=detector.image.labels(prediction.scores),
+        anomalous_area=np.array([detector.pixel.labels(pixels).mean() for pixels in maps]),
     )
     return table, prediction.maps
 
@@ -72,23 +95,80 @@ def compute_metrics(
     detector: Detector,
     dataset_summary: dict[str, Any],
     evaluation: EvaluationParams,
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Metrics of the test split, and the same by defect type."""
-    scores, labels = image_scores["score"].to_numpy(), image_scores["label"].to_numpy(int)
-    facts = detector.metadata
+) -> dict[str, Any]:
+    """Metrics of the test split, by defect type, their curves, and what the thresholds give."""
+    scores, labels = image_scores["raw_score"].to_numpy(), image_scores["label"].to_numpy(int)
     localised = evaluation.localisation_metrics
     if localised is None:
         localised = not dataset_summary["coarse_masks"]
-    maps = contents(anomaly_maps, test_images.boxes)
-    metrics = evaluate(scores, labels, maps, _masks(test_images), localised=localised) | {
-        "threshold": detector.threshold,
+    maps, masks = contents(anomaly_maps, test_images.boxes), _masks(test_images)
+    types = image_scores["defect_type"].tolist()
+    found = evaluate(
+        scores, labels, types, maps, masks, localised=localised, replicates=evaluation.replicates
+    )
+    trusted = masks if localised else None
+    of_images, of_pixels = (
+        detector.thresholds[level] | ({ORACLE: found.best[level]} if level in found.best else {})
+        for level in ("image", "pixel")
+    )
+    tables = {
+        "image": image_decisions(scores, labels, of_images),
+        "pixel": pixel_decisions(maps, trusted, labels, of_pixels),
+    }
+    thresholds = _describe_thresholds(tables, detector)
+    counts = found.pixel_counts
+    return {
+        "metrics": _metrics(found.metrics, detector, thresholds, image_scores, dataset_summary),
+        "defect_type_metrics": found.defect_types,
+        "threshold_metrics": thresholds,
+        "region_metrics": find_regions(
+            maps, trusted, image_scores["path"].tolist(), types, detector.pixel.threshold
+        ),
+        "pixel_counts": NO_COUNTS if counts is None else vars(counts),
+        **{f"{name}_curve": found.curves[name] for name in CURVES},
+    }
+
+
+def _describe_thresholds(tables: dict[str, pd.DataFrame], detector: Detector) -> pd.DataFrame:
+    """Both levels in one table, with the rule in use and the calibrated scores."""
+    parts = []
+    for level, table in tables.items():
+        scale = detector.image if level == "image" else detector.pixel
+        in_use = detector.metadata["threshold"][level]["rule"]
+        columns = {"in_use": table["rule"] == in_use, "score": scale(table["threshold"])}
+        promised = detector.promised.get(level, np.nan)
+        columns["promised"] = np.where(table["rule"] == "normals", promised, np.nan)
+        parts.append(table.assign(level=level, **columns))
+    first = ["level", "rule", "in_use", "threshold", "score"]
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*first, *(name for name in table.columns if name not in first)]]
+
+
+def _metrics(
+    measured: dict[str, Any],
+    detector: Detector,
+    thresholds: pd.DataFrame,
+    image_scores: pd.DataFrame,
+    dataset_summary: dict[str, Any],
+) -> dict[str, Any]:
+    """The metrics, and what goes with them: errors at the threshold, costs, the test split."""
+    facts = detector.metadata
+    in_use = thresholds[thresholds["in_use"] & thresholds["level"].eq("image")].iloc[0]
+    rates = {name: float(in_use[name]) for name in WITHOUT}
+    absent = {name: WITHOUT[name] for name, rate in rates.items() if np.isnan(rate)}
+    return measured | {
+        "not_available": measured["not_available"] | absent,
+        "image_threshold": detector.image.threshold,
+        "pixel_threshold": detector.pixel.threshold,
+        **{name: None if np.isnan(rate) else rate for name, rate in rates.items()},
         "n_mistakes": int((image_scores["predicted"] != image_scores["label"]).sum()),
         "n_excluded": sum(dataset_summary["images"].get("excluded", {}).values()),
         "train_seconds": facts["train_seconds"],
         "peak_rss_mib": max(facts["peak_rss_mib"], peak_rss_mib()),
+        **footprint(detector),
         "experiment": fingerprint(facts["identity"]),
+        "split": dataset_summary["split"] | {"data_hash": dataset_summary["data_hash"]},
     }
-    return metrics, per_defect_type(scores, labels, image_scores["defect_type"])
 
 
 def draw(
@@ -96,27 +176,77 @@ def draw(
     anomaly_maps: NDArray[np.float32],
     test_images: ImageSet,
     detector: Detector,
-) -> tuple[Figure, Figure, Figure, Figure, Figure]:
-    """Score histogram, ROC, precision-recall, detections, and a sheet with the mistakes first."""
-    scores, labels = image_scores["score"].to_numpy(), image_scores["label"].to_numpy(int)
-    sheet, detections = (
-        picture(
-            contents(test_images.images, test_images.boxes),
-            contents(anomaly_maps, test_images.boxes),
-            scores,
-            labels,
-            detector.threshold,
-            masks=_masks(test_images),
-            defect_types=image_scores["defect_type"].tolist(),
-        )
-        for picture in (figures.heatmap_sheet, figures.detections_figure)
+) -> tuple[Figure, pd.DataFrame]:
+    """Detections, and thumbnails of all test images with their heat."""
+    images = contents(test_images.images, test_images.boxes)
+    maps, masks = contents(anomaly_maps, test_images.boxes), _masks(test_images)
+    detections = figures.detections_figure(
+        images,
+        maps,
+        image_scores["score"].to_numpy(),
+        image_scores["label"].to_numpy(int),
+        DECISION,
+        masks=masks,
+        defect_types=image_scores["defect_type"].tolist(),
     )
-    return (
-        plots.score_histogram(scores, labels, detector.threshold),
-        plots.roc_curve_figure(scores, labels),
-        plots.precision_recall_figure(scores, labels),
-        detections,
-        sheet,
+    return detections, thumbnails(image_scores, images, maps, masks, detector.heat)
+
+
+def report(
+    metrics: dict[str, Any],
+    defect_types: pd.DataFrame,
+    thresholds: pd.DataFrame,
+    regions: pd.DataFrame,
+    image_scores: pd.DataFrame,
+    calibration_scores: pd.DataFrame,
+    anomaly_maps: NDArray[np.float32],
+    test_images: ImageSet,
+    detector: Detector,
+    dataset_summary: dict[str, Any],
+    evaluation: EvaluationParams,
+    **curves: pd.DataFrame,
+) -> str:
+    """The report, a web page."""
+    identity = detector.metadata["identity"]
+    dataset, strategy = identity["dataset"], identity["synthesis"]["strategy"]
+    parameters = experiment_parameters(identity, detector.scoring, detector.metadata["threshold"])
+    parameters["evaluation"] = evaluation.model_dump(mode="json")
+    return report_page(
+        Evaluation(
+            title=f"{dataset_summary['source']} {dataset_summary['category']}: {strategy}",
+            metrics=metrics,
+            defect_types=defect_types,
+            thresholds=thresholds,
+            curves=curves,
+            image_scores=image_scores,
+            calibration_scores=calibration_scores,
+            regions=regions,
+            images=contents(test_images.images, test_images.boxes),
+            maps=contents(anomaly_maps, test_images.boxes),
+            masks=_masks(test_images),
+            heat_of=detector.heat,
+            heat_range=(detector.heat_from, HEAT_TO),
+            facts={
+                "dataset": {
+                    "source": dataset_summary["source"],
+                    "category": dataset_summary["category"],
+                    "root": dataset["root"] or "the source's package",
+                    "working size": f"{dataset['image_size']} px, {dataset['resize']}",
+                    "coarse masks": dataset_summary["coarse_masks"],
+                    "images kept apart": metrics["n_excluded"],
+                },
+                "detector": {
+                    "strategy": strategy,
+                    "teacher": identity["model"]["teacher"]["backbone"],
+                    "student": identity["model"]["student"]["backbone"],
+                    "seed": dataset["seed"],
+                    "git commit": git_commit(Path.cwd()),
+                },
+                "machine": machine(),
+            },
+            parameters=parameters,
+            commands=REPRODUCE,
+        )
     )
 
 

@@ -1,11 +1,13 @@
-"""The threshold, set without the test split; then the test split: scores, metrics, pictures."""
+"""The thresholds, set without the test split; then the test split: scores, metrics, report."""
 
 from kedro.pipeline import Pipeline, node
 
+from daf_pipelines.metrics.summary import CURVES
 from daf_pipelines.pipelines.evaluation.nodes import (
     compute_metrics,
     draw,
     make_detector,
+    report,
     score_test_images,
 )
 
@@ -42,20 +44,46 @@ def create_pipeline(**_: object) -> Pipeline:
                     "dataset_summary",
                     "params:evaluation",
                 ],
-                ["metrics", "defect_type_metrics"],
+                {
+                    name: name
+                    for name in (
+                        "metrics",
+                        "defect_type_metrics",
+                        "threshold_metrics",
+                        "region_metrics",
+                        "pixel_counts",
+                        *(f"{curve}_curve" for curve in CURVES),
+                    )
+                },
                 name="compute_metrics",
             ),
             node(
                 draw,
                 ["image_scores", "anomaly_maps", "test_images", "detector"],
                 [
-                    "score_histogram_figure",
-                    "roc_figure",
-                    "precision_recall_figure",
                     "detections_figure",
-                    "test_images_figure",
+                    "thumbnails",
                 ],
                 name="draw_results",
+            ),
+            node(
+                report,
+                {
+                    "metrics": "metrics",
+                    "defect_types": "defect_type_metrics",
+                    "thresholds": "threshold_metrics",
+                    "regions": "region_metrics",
+                    "image_scores": "image_scores",
+                    "calibration_scores": "calibration_scores",
+                    "anomaly_maps": "anomaly_maps",
+                    "test_images": "test_images",
+                    "detector": "detector",
+                    "dataset_summary": "dataset_summary",
+                    "evaluation": "params:evaluation",
+                    **{curve: f"{curve}_curve" for curve in CURVES},
+                },
+                "evaluation_report",
+                name="report_evaluation",
             ),
         ]
     )

@@ -128,6 +128,25 @@ class ArrayDataset(_PathDataset):
             np.save(file, data, allow_pickle=False)
 
 
+class ArraysDataset(_PathDataset):
+    """Numpy arrays by name (``.npz``, compressed)."""
+
+    def load(self) -> dict[str, NDArray[Any]]:
+        """Read all of them.
+
+        Raises:
+            DataError: the file is missing.
+        """
+        _require_file(self.path)
+        with np.load(self.path, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def save(self, data: dict[str, NDArray[Any]]) -> None:
+        """Write the arrays."""
+        with written_file(self.path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **data)
+
+
 class FolderDataset(_PathDataset):
     """A folder that a node works in by itself: checkpoints, heatmaps."""
 

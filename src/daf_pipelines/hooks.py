@@ -84,6 +84,8 @@ class ReportHooks:
         if "strategy_gallery" in pipeline.all_outputs():
             page = dataset_path(catalog["strategy_gallery_page"])
             click.echo(f"All strategies on your images: {page}")
+        if "comparison_page" in pipeline.all_outputs():
+            click.echo(_comparison(catalog))
         if "metrics" in pipeline.all_outputs():
             self._show_results(catalog)
         if "predictions" in pipeline.all_outputs():
@@ -95,10 +97,15 @@ class ReportHooks:
 
         uri = tracking_uri(self._context.config_loader["tracking"]["tracking"])
         metrics = catalog["metrics"].load()
-        threshold = metrics.pop("threshold")
-        pictures = dataset_path(catalog["metrics"]).parent
+        report = dataset_path(catalog["evaluation_report"])
         command = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
-        results_table(metrics, threshold, pictures, command)
+        results_table(metrics, report, command)
+
+
+def _comparison(catalog: DataCatalog) -> str:
+    page, table = dataset_path(catalog["comparison_page"]), catalog["comparison"]
+    count = table.load()["run_id"].nunique()
+    return f"{count} runs compared: {page}; table: {dataset_path(table)}"
 
 
 def _predictions(catalog: DataCatalog) -> str:

@@ -8,7 +8,15 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Resize = Literal["square", "pad"]
@@ -266,22 +274,37 @@ class ScoringParams(Section):
     )
 
 
-class ThresholdParams(Section):
-    """Which image score is a defect, decided without any real defect."""
+class RuleParams(Section):
+    """How a threshold is found, without any real defect."""
 
     rule: Literal["normals", "synthetic", "fixed"] = Field(
         "normals",
         description="normals: quantile of the held-out normals; synthetic: F1-max on the "
         "synthetic validation set; fixed: `value`.",
     )
-    false_positive_rate: Fraction = Field(0.05, description="normals: accepted false alarms.")
-    value: float | None = Field(None, description="fixed: the image-score threshold.")
+    false_positive_rate: Fraction = Field(
+        0.05,
+        description="normals: accepted share of good images with a false alarm; at the pixel level "
+        "one with any pixel above the threshold.",
+    )
+    value: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="fixed: the threshold, on raw scores (image_scores.csv: raw_score).",
+    )
 
     @model_validator(mode="after")
     def _check_value(self) -> Self:
         if (self.rule == "fixed") != (self.value is not None):
             raise ValueError("`value` goes with `rule: fixed`, and only with it")
         return self
+
+
+class ThresholdParams(Section):
+    """Which score is a defect: of an image, and of a pixel."""
+
+    image: RuleParams = Field(RuleParams(), description="Of the image score.")
+    pixel: RuleParams = Field(RuleParams(), description="Of the anomaly map.")
 
 
 class EvaluationParams(Section):
@@ -292,6 +315,9 @@ class EvaluationParams(Section):
         description="Pixel AUROC, pixel AP and AUPRO. None: unless the dataset's masks only say "
         "roughly where a defect is.",
     )
+    replicates: int = Field(
+        1000, ge=100, description="Resamples of the test images behind the 95 % intervals."
+    )
 
 
 class InferenceParams(Section):
@@ -301,6 +327,42 @@ class InferenceParams(Section):
         None, description="A folder (searched with its sub-folders), a file, or a list of files."
     )
     batch_size: int = Field(16, ge=1)
+
+
+RunName = Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)]
+
+
+class ComparisonParams(Section):
+    """Which MLflow runs are compared, and with which of them. See ``docs/comparing.md``."""
+
+    runs: tuple[RunName, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Run ids, beginnings of them, or run names; on the command line apart by "
+        "spaces. None: the newest finished and evaluated runs, one an experiment.",
+    )
+    filter: str | None = Field(
+        None, description="With `runs: null`, only the runs that MLflow finds by this filter."
+    )
+    limit: int = Field(10, ge=1, le=50, description="With `runs: null`, at most so many runs.")
+    baseline: RunName | None = Field(
+        None,
+        description="What the others are compared with, named as in `runs`. None: the first of "
+        "`runs`, or else the oldest run.",
+    )
+    replicates: int = Field(2000, ge=100, le=100_000, description="Of the paired bootstrap.")
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """A single value, as the command line gives it, is a list of names."""
+        return str(value).split() if isinstance(value, str | int | float) else value
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        if self.runs is not None and self.filter is not None:
+            raise ValueError("either `runs` or `filter` chooses the runs; got both")
+        return self
 
 
 def fingerprint(*parts: Any) -> str:

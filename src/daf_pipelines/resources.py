@@ -1,11 +1,14 @@
-"""What a run costs."""
+"""What a run costs, and on what machine."""
 
+import platform
 import re
 import resource
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-STATUS = Path("/proc/self/status")
+STATUS, CPU = Path("/proc/self/status"), Path("/proc/cpuinfo")
 
 
 def peak_rss_mib() -> float:
@@ -16,3 +19,30 @@ def peak_rss_mib() -> float:
         return int(own[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def machine() -> dict[str, str]:
+    """What this process runs on: processor, cores that it may use, torch."""
+    import torch
+
+    processor = platform.processor() or platform.machine()
+    with suppress(OSError):  # Linux
+        named = re.search(r"model name\s*: (.+)", CPU.read_text(encoding="utf-8"))
+        processor = named[1] if named else processor
+    return {
+        "processor": processor,
+        "threads": str(torch.get_num_threads()),
+        "system": platform.system(),
+        "torch": torch.__version__,
+    }
+
+
+def git_commit(folder: Path) -> str:
+    """Hash of the commit that is checked out there; "unknown" where there is none."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+        )
+    except OSError:  # git is not installed
+        return "unknown"
+    return result.stdout.strip() or "unknown"

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationError
 
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.parameters import (
+    ComparisonParams,
     DatasetParams,
     DecoderTrainingParams,
     EvaluationParams,
@@ -40,6 +41,7 @@ class RunParameters(Section):
     threshold: ThresholdParams
     evaluation: EvaluationParams
     inference: InferenceParams
+    comparison: ComparisonParams
     data_dir: str = Field("data", description="Where the catalog keeps its files.")
 
     @classmethod
@@ -56,8 +58,9 @@ class RunParameters(Section):
             raise ParameterError(f"{faults}. See conf/base/parameters.yml.") from error
 
     def experiment(self) -> dict[str, Any]:
-        """The parameters that make an experiment, as plain values: not those of inference."""
-        return self.model_dump(mode="json", exclude={"inference", "data_dir"})
+        """The parameters that make an experiment, as plain values."""
+        others = {"inference", "comparison", "data_dir"}
+        return self.model_dump(mode="json", exclude=others)
 
 
 def _explain(fault: Any) -> str:

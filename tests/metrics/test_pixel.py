@@ -1,39 +1,30 @@
-import itertools
-
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+import plain_metrics
 from daf_pipelines.errors import MetricUndefinedError
-from daf_pipelines.metrics import aupro, pixel_ap, pixel_auroc
+from daf_pipelines.metrics import aupro, pixel_ap, pixel_auroc, pixel_f1_max, rank_pixels
+from daf_pipelines.metrics.pixel import label_regions
+from daf_pipelines.metrics.summary import pixel_metrics
 from daf_pipelines.sources.images import contents
 
-METRICS = [pixel_auroc, pixel_ap, aupro]
+
+def aupro_005(maps, masks):
+    return aupro(maps, masks, 0.05)
 
 
-def reference_aupro(maps, masks, max_fpr):
-    """The definition, threshold by threshold, region by region."""
-    regions = []
-    for index, mask in enumerate(masks):
-        labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        regions += [(index, labelled == k) for k in range(1, count + 1)]
-    points = [(0.0, 0.0)]
-    for threshold in sorted({s for scores in maps for s in scores.flat}, reverse=True):
-        flagged = [scores >= threshold for scores in maps]
-        pro = np.mean([flagged[index][region].mean() for index, region in regions])
-        of_normals = [f[mask == 0] for f, mask in zip(flagged, masks, strict=True)]
-        points.append((np.concatenate(of_normals).mean(), pro))
-    area = 0.0
-    for (x0, y0), (x1, y1) in itertools.pairwise(points):
-        if x0 < max_fpr < x1:
-            x1, y1 = max_fpr, y0 + (y1 - y0) * (max_fpr - x0) / (x1 - x0)  # noqa: PLW2901
-        if x1 <= max_fpr:
-            area += (x1 - x0) * (y0 + y1) / 2
-    return area / max_fpr
+def f1_max(maps, masks):
+    return pixel_f1_max(maps, masks)[0]
+
+
+QUICK = settings(max_examples=40, deadline=None)
+METRICS = [pixel_auroc, pixel_ap, f1_max, aupro, aupro_005]
 
 
 @st.composite
@@ -53,6 +44,7 @@ class TestHandComputed:
         masks[0, 1:3, 1:3] = 1
         for metric in METRICS:
             assert metric(masks.astype(np.float32), masks) == 1
+        assert 0 < np.float32(pixel_f1_max(masks.astype(np.float32), masks)[1]) < 1
 
     def test_constant_maps_score_as_chance(self):
         masks = np.zeros((1, 4, 5), dtype=np.uint8)
@@ -87,20 +79,50 @@ class TestHandComputed:
 
 
 class TestAgainstReferences:
-    @settings(deadline=None)
+    @QUICK
     @given(both_classes, st.sampled_from([0.01, 0.05, 0.3, 0.5, 1.0]))
     def test_aupro(self, pair, max_fpr):
         value = aupro(*pair, max_fpr=max_fpr)
-        assert value == pytest.approx(reference_aupro(*pair, max_fpr), abs=1e-12)
+        assert value == pytest.approx(plain_metrics.aupro(*pair, max_fpr), abs=1e-12)
         assert 0 <= value <= 1
 
-    @settings(deadline=None)
+    @QUICK
     @given(both_classes)
-    def test_auroc_and_ap(self, pair):
+    def test_all_of_them(self, pair):
+        ranked = rank_pixels(*pair)
+        expected = plain_metrics.pixel_metrics(*pair)
+        assert pixel_metrics(ranked) == pytest.approx(expected, abs=1e-12)
+        assert all(0 <= value <= 1 for value in pixel_metrics(ranked).values())
+
+    @QUICK
+    @given(both_classes)
+    def test_f1_max_has_its_threshold(self, pair):
+        maps, masks = pair
+        value, threshold = pixel_f1_max(maps, masks)
+        assert plain_metrics.f1(maps.ravel(), masks.ravel() == 1, threshold) == pytest.approx(value)
+
+    @QUICK
+    @given(both_classes)
+    def test_sklearn(self, pair):
         maps, masks = pair
         expected_ap = average_precision_score(masks.ravel(), maps.ravel())
         assert pixel_auroc(maps, masks) == pytest.approx(roc_auc_score(masks.ravel(), maps.ravel()))
         assert pixel_ap(maps, masks) == pytest.approx(expected_ap)
+
+    @QUICK
+    @given(both_classes)
+    def test_areas_under_the_curves(self, pair):
+        ranked = rank_pixels(*pair)
+        fpr, tpr = ranked.roc()
+        assert np.trapezoid(tpr, fpr) == pytest.approx(ranked.auroc())
+        fpr, overlap = ranked.pro()
+        assert np.trapezoid(overlap, fpr) == pytest.approx(ranked.aupro(1))
+        for x, y in (ranked.roc(), ranked.pro()):
+            assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, pytest.approx(1))
+            assert (np.diff(x) >= 0).all()
+            assert (np.diff(y) >= -1e-12).all()
+        recall, precision = ranked.precision_recall()
+        assert np.diff(recall, prepend=0) @ precision == pytest.approx(ranked.ap())
 
     @pytest.mark.parametrize("seed", range(3))
     def test_continuous_scores(self, seed):
@@ -109,7 +131,7 @@ class TestAgainstReferences:
             np.uint8
         )
         maps = (masks * 0.5 + rng.random(masks.shape)).astype(np.float32)
-        assert aupro(maps, masks) == pytest.approx(reference_aupro(maps, masks, 0.3), abs=1e-9)
+        assert aupro(maps, masks) == pytest.approx(plain_metrics.aupro(maps, masks, 0.3), abs=1e-9)
 
     def test_never_above_one_with_many_regions(self):
         masks = np.zeros((1, 150, 150), dtype=np.uint8)
@@ -118,10 +140,22 @@ class TestAgainstReferences:
             assert aupro(masks.astype(np.float32), masks, max_fpr) == 1
 
 
+class TestRegions:
+    @QUICK
+    @given(
+        arrays(
+            np.uint8, st.tuples(st.integers(1, 7), st.integers(1, 7)), elements=st.integers(0, 1)
+        )
+    )
+    def test_as_labelled_whole(self, mask):
+        expected = ndimage.label(mask, structure=np.ones((3, 3)))[0]
+        np.testing.assert_array_equal(label_regions(mask * 255), expected)
+
+
 class TestMapsOfDifferentSizes:
     """As images with padding have them, which is no pixel."""
 
-    @settings(deadline=None)
+    @QUICK
     @given(st.lists(scored_masks(), min_size=1, max_size=3), st.floats(0.05, 1))
     def test_brute_force(self, pairs, max_fpr):
         maps = [scores for pair in pairs for scores in pair[0]]
@@ -130,7 +164,7 @@ class TestMapsOfDifferentSizes:
         assume(0 < labels.mean() < 1)
         assert pixel_auroc(maps, masks) == pytest.approx(roc_auc_score(labels, scores))
         assert pixel_ap(maps, masks) == pytest.approx(average_precision_score(labels, scores))
-        expected = reference_aupro(maps, masks, max_fpr)
+        expected = plain_metrics.aupro(maps, masks, max_fpr)
         assert aupro(maps, masks, max_fpr) == pytest.approx(expected, abs=1e-9)
 
     @pytest.mark.parametrize("metric", METRICS)
@@ -144,19 +178,27 @@ class TestMapsOfDifferentSizes:
             mask[top:bottom, left:right] = rng.random(size) < 0.3
         found = metric(contents(maps, boxes), contents(masks, boxes))
         known = np.isfinite(maps)
-        if metric is not aupro:
+        if metric not in (aupro, aupro_005):
             assert found == pytest.approx(metric(maps[known][None, None], masks[known][None, None]))
         with pytest.raises(ValueError, match="not finite"):
             metric(maps, masks)
 
 
 class TestInvariances:
-    @settings(deadline=None)
+    @QUICK
     @given(both_classes)
     def test_increasing_transforms_change_nothing(self, pair):
         maps, masks = pair
         for metric in METRICS:
             assert metric(np.exp(maps), masks) == metric(maps, masks)
+
+    @QUICK
+    @given(both_classes, st.integers(0, 5))
+    def test_order_of_the_images(self, pair, seed):
+        order = np.random.default_rng(seed).permutation(len(pair[0]))
+        for metric in METRICS:
+            shuffled = metric(*(array[order] for array in pair))
+            assert shuffled == pytest.approx(metric(*pair), abs=1e-12)
 
     def test_inputs_are_left_alone(self):
         rng = np.random.default_rng(0)
@@ -165,6 +207,58 @@ class TestInvariances:
         aupro(maps, masks)
         np.testing.assert_array_equal(maps, before[0])
         np.testing.assert_array_equal(masks, before[1])
+
+
+class TestKindsOfInput:
+    @pytest.fixture
+    def pair(self):
+        rng = np.random.default_rng(0)
+        masks = (rng.random((4, 9, 7)) < 0.2).astype(np.uint8)
+        masks[1] = 0
+        return np.round(rng.normal(size=masks.shape) + masks, 1).astype(np.float32), masks
+
+    @QUICK
+    @given(both_classes)
+    def test_tensors(self, pair):
+        maps, masks = pair
+        for of_masks in (masks, torch.from_numpy(masks), torch.from_numpy(masks != 0)):
+            found = pixel_metrics(rank_pixels(torch.from_numpy(maps), of_masks))
+            assert found == pytest.approx(pixel_metrics(rank_pixels(maps, masks)), abs=1e-12)
+
+    def test_lists_of_tensors_that_track_gradients(self, pair):
+        maps = [torch.from_numpy(m[: 9 - k]).requires_grad_() for k, m in enumerate(pair[0])]
+        masks = [m[: 9 - k] for k, m in enumerate(pair[1])]
+        expected = plain_metrics.pixel_metrics([as_numpy(m) for m in maps], masks)
+        assert pixel_metrics(rank_pixels(maps, masks)) == pytest.approx(expected)
+
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("kind", [np.float16, np.float64])
+    @pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])
+    def test_precisions(self, pair, kind, convert):
+        maps, masks = pair
+        maps = (maps * 8192).astype(kind)  # the sum of an image is beyond float16
+        found = pixel_metrics(rank_pixels(convert(maps), masks))
+        assert found == pytest.approx(plain_metrics.pixel_metrics(maps, masks))
+
+    def test_scores_are_compared_as_float32(self):
+        maps = np.array([[[1, 1 + 1e-12, 0]]])
+        assert pixel_auroc(maps, np.array([[[0, 1, 0]]])) == 0.75
+
+    def test_memory_mapped(self, pair, tmp_path):
+        for name, array in zip(("maps", "masks"), pair, strict=True):
+            np.save(tmp_path / f"{name}.npy", array)
+        mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("maps", "masks")]
+        assert pixel_metrics(rank_pixels(*mapped)) == pixel_metrics(rank_pixels(*pair))
+
+    def test_any_mask_value_but_zero_is_a_defect(self, pair):
+        maps, masks = pair
+        expected = pixel_metrics(rank_pixels(maps, masks))
+        for values in (masks * 255, masks != 0, masks * 0.5):
+            assert pixel_metrics(rank_pixels(maps, values)) == expected
+
+
+def as_numpy(tensor):
+    return tensor.detach().numpy()
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -1,98 +1,277 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
+import plain_metrics
 from daf_pipelines.metrics import (
-    aupro,
+    IMAGE_METRICS,
+    METRICS,
+    PIXEL_METRICS,
     evaluate,
-    image_ap,
-    image_auroc,
-    image_f1_max,
-    per_defect_type,
-    pixel_ap,
-    pixel_auroc,
+    interval,
+    macro_average,
+    pixel_replicates,
+    rank_pixels,
+    resamples,
 )
+from daf_pipelines.metrics.curves import area_under
+from daf_pipelines.metrics.summary import COARSE, CURVES, NO_MASKS, image_metrics, pixel_metrics
 
-PIXEL = {"pixel_auroc", "pixel_ap", "aupro_030"}
-IMAGE = {"image_auroc", "image_ap", "image_f1_max"}
+TYPES = ["good"] * 4 + ["scratch", "crack", "crack", "scratch", "crack"]
 
 
 @pytest.fixture
 def test_set():
     rng = np.random.default_rng(3)
-    labels = np.array([0, 0, 0, 1, 1])
-    masks = np.zeros((5, 8, 8), dtype=np.uint8)
-    masks[3, 2:5, 2:4] = masks[4, 6, 6] = 1
-    maps = (rng.random(masks.shape) + 0.4 * masks).astype(np.float32)
-    return rng.random(5).astype(np.float32), labels, maps, masks
+    masks = np.zeros((9, 8, 8), dtype=np.uint8)
+    for k in range(4, 9):
+        masks[k, 2:5, k - 4 : k - 2] = masks[k, 6, 6] = 1
+    maps = np.round(rng.random(masks.shape) + 0.4 * masks, 2).astype(np.float32)
+    labels = np.array([0] * 4 + [1] * 5)
+    return np.round(rng.random(9) + 0.5 * labels, 1), labels, TYPES, maps, masks
 
 
-class TestEvaluate:
-    def test_agrees_with_the_single_metrics(self, test_set):
-        scores, labels, maps, masks = test_set
-        assert evaluate(*test_set) == {
-            "image_auroc": image_auroc(scores, labels),
-            "image_ap": image_ap(scores, labels),
-            "image_f1_max": image_f1_max(scores, labels)[0],
-            "pixel_auroc": pixel_auroc(maps, masks),
-            "pixel_ap": pixel_ap(maps, masks),
-            "aupro_030": aupro(maps, masks, 0.3),
-            "n_test_normal": 3,
-            "n_test_anomalous": 2,
-            "not_available": {},
-        }
+def assess(*arguments, replicates=100, **options):
+    """The evaluation, whose metrics must be JSON without NaN."""
+    found = evaluate(*arguments, replicates=replicates, **options)
+    text = json.dumps(found.metrics, allow_nan=False)
+    assert json.loads(text) == found.metrics
+    assert set(found.metrics) == {
+        *METRICS,
+        "n_test_normal",
+        "n_test_anomalous",
+        "intervals",
+        "macro",
+        "not_available",
+    }
+    undefined = {name for name in METRICS if found.metrics[name] is None}
+    assert set(found.metrics["not_available"]) == undefined
+    assert set(found.metrics["intervals"]) == set(METRICS) - undefined
+    for name, (low, high) in found.metrics["intervals"].items():
+        assert 0 <= low <= found.metrics[name] <= high <= 1
+    for name, axes in CURVES.items():
+        assert tuple(found.curves[name].columns) == axes
+        assert len(found.curves[name]) <= 1000
+    assert list(found.defect_types.columns) == ["defect_type", "count", *METRICS]
+    return found
 
-    def test_survives_json(self, test_set):
-        report = evaluate(*test_set)
-        assert json.loads(json.dumps(report)) == report
 
-    def test_no_masks(self, test_set):
-        report = evaluate(*test_set[:3], None)
-        assert report["image_auroc"] is not None
-        assert {name for name, value in report.items() if value is None} == PIXEL
-        assert set(report["not_available"]) == PIXEL
-        assert "mask" in report["not_available"]["aupro_030"]
+def choose(test_set, images):
+    scores, labels, types, maps, masks = test_set
+    return (
+        scores[images],
+        labels[images],
+        list(np.array(types)[images]),
+        maps[images],
+        masks[images],
+    )
+
+
+class TestDefined:
+    def test_agrees_with_the_definitions(self, test_set):
+        scores, labels, _, maps, masks = test_set
+        found = assess(*test_set).metrics
+        expected = plain_metrics.image_metrics(scores, labels) | plain_metrics.pixel_metrics(
+            maps, masks
+        )
+        assert {name: found[name] for name in METRICS} == pytest.approx(expected)
+        assert (found["n_test_normal"], found["n_test_anomalous"]) == (4, 5)
+        assert found["not_available"] == {}
+
+    def test_each_type_against_all_normals(self, test_set):
+        scores, labels, types, maps, masks = test_set
+        table = assess(*test_set).defect_types
+        assert table["defect_type"].tolist() == ["crack", "scratch"]
+        assert table["count"].tolist() == [3, 2]
+        for row in table.to_dict("records"):
+            chosen = [k for k, kind in enumerate(types) if kind in ("good", row["defect_type"])]
+            expected = image_metrics(scores[chosen], labels[chosen]) | pixel_metrics(
+                rank_pixels(maps[chosen], masks[chosen])
+            )
+            assert {name: row[name] for name in METRICS} == pytest.approx(expected)
+
+    def test_macro_is_the_mean_over_types(self, test_set):
+        found = assess(*test_set)
+        expected = found.defect_types[[*METRICS]].mean().to_dict()
+        assert found.metrics["macro"] == pytest.approx(expected)
+
+    def test_intervals_are_around_the_exact_values(self, test_set):
+        # On the grid the replicates are all off by about as much as weights of 1 are.
+        found = assess(*test_set)
+        ones, drawn = (
+            pixel_replicates(found.pixel_counts, weights)
+            for weights in (np.ones((1, 9), int), resamples(test_set[1], 100))
+        )
+        for name, value in pixel_metrics(rank_pixels(*test_set[3:])).items():
+            low, high = interval(value, drawn[name], ones[name].item())
+            assert found.metrics["intervals"][name] == pytest.approx([low, high], abs=1e-12)
+
+    def test_curves_have_the_areas(self, test_set):
+        found = assess(*test_set)
+        for curve, metric, limit in (
+            ("image_roc", "image_auroc", 1),
+            ("pixel_roc", "pixel_auroc", 1),
+            ("pro", "aupro_030", 0.3),
+            ("pro", "aupro_005", 0.05),
+        ):
+            area = area_under(*found.curves[curve].to_numpy().T, limit) / limit
+            assert area == pytest.approx(found.metrics[metric], abs=1e-6)
+
+    def test_the_best_thresholds(self, test_set):
+        scores, labels, _, maps, masks = test_set
+        found = assess(*test_set)
+        assert plain_metrics.f1(scores, labels == 1, found.best["image"]) == pytest.approx(
+            found.metrics["image_f1_max"]
+        )
+        assert plain_metrics.f1(maps.ravel(), masks.ravel() == 1, found.best["pixel"]) == (
+            pytest.approx(found.metrics["pixel_f1_max"])
+        )
+
+    def test_the_same_again(self, test_set):
+        assert assess(*test_set).metrics == assess(*test_set).metrics
+
+    def test_lists_and_tensors(self, test_set):
+        *image_level, maps, masks = test_set
+        expected = assess(*test_set).metrics
+        assert assess(*image_level, list(maps), list(masks)).metrics == expected
+        tensors = torch.from_numpy(maps), torch.from_numpy(masks)
+        assert assess(*image_level, *tensors).metrics == expected
+
+    def test_maps_of_different_sizes(self, test_set):
+        *image_level, maps, masks = test_set
+        parts = [[m[: 8 - k % 2] for k, m in enumerate(array)] for array in (maps, masks)]
+        found = assess(*image_level, *parts).metrics
+        expected = plain_metrics.pixel_metrics(*parts)
+        assert {name: found[name] for name in PIXEL_METRICS} == pytest.approx(expected)
+
+    def test_curves_of_many_points_are_thinned(self):
+        rng = np.random.default_rng(0)
+        masks = rng.integers(0, 2, (4, 64, 64))
+        masks[:2] = 0
+        maps = rng.random(masks.shape) + 0.5 * masks
+        found = assess([1, 2, 2, 3], [0, 0, 1, 1], ["x"] * 4, maps, masks)
+        assert 700 < len(found.curves["pixel_roc"]) <= 1000
+
+    def test_more_replicates_leave_the_values(self, test_set):
+        found, other = (assess(*test_set, replicates=n).metrics for n in (100, 200))
+        assert found["intervals"] != other["intervals"]
+        assert [found[name] for name in METRICS] == [other[name] for name in METRICS]
+
+
+class TestUndefined:
+    @pytest.mark.parametrize(
+        ("masks", "localised", "reason"), [(False, True, NO_MASKS), (True, False, COARSE)]
+    )
+    def test_no_masks_or_coarse_ones(self, test_set, masks, localised, reason):
+        *rest, own = test_set
+        found = assess(*rest, own if masks else None, localised=localised)
+        assert found.metrics["not_available"] == dict.fromkeys(PIXEL_METRICS, reason)
+        assert found.pixel_counts is None
+        assert set(found.best) == {"image"}
+        assert found.curves["pro"].empty
+        assert found.defect_types[[*PIXEL_METRICS]].isna().all(axis=None)
+        assert set(found.metrics["macro"]) == set(IMAGE_METRICS)
 
     def test_only_normals(self, test_set):
-        scores, labels, maps, masks = test_set
-        report = evaluate(scores[:3], labels[:3], maps[:3], masks[:3])
-        assert set(report["not_available"]) == IMAGE | PIXEL
-        assert report["not_available"]["image_ap"] == "the test images are all normal"
-        assert (report["n_test_normal"], report["n_test_anomalous"]) == (3, 0)
+        found = assess(*choose(test_set, np.arange(4)))
+        reasons = found.metrics["not_available"]
+        assert reasons["image_ap"] == "the test images are all normal"
+        assert reasons["pixel_ap"] == "the masks have no defect pixel"
+        assert (found.metrics["n_test_normal"], found.metrics["n_test_anomalous"]) == (4, 0)
+        assert found.defect_types.empty
+        assert (found.best, found.metrics["macro"], found.metrics["intervals"]) == ({}, {}, {})
+
+    def test_only_anomalous(self, test_set):
+        chosen = choose(test_set, np.arange(4, 9))
+        found = assess(*chosen)
+        reasons = found.metrics["not_available"]
+        assert reasons == dict.fromkeys(IMAGE_METRICS, "the test images are all anomalous")
+        expected = plain_metrics.pixel_metrics(*chosen[3:])
+        assert {name: found.metrics[name] for name in PIXEL_METRICS} == pytest.approx(expected)
+        assert found.defect_types["image_auroc"].isna().all()
 
     def test_no_images(self):
         nothing = np.zeros((0, 4, 4), dtype=np.float32)
-        report = evaluate([], [], nothing, nothing)
-        assert set(report["not_available"]) == IMAGE | PIXEL
-        assert report["n_test_normal"] == 0
+        for masks in (nothing, None):
+            found = assess([], [], [], nothing, masks)
+            assert set(found.metrics["not_available"]) == set(METRICS)
+            assert found.metrics["not_available"]["image_auroc"] == "there are no test images"
+            assert found.metrics["n_test_normal"] == 0
+            assert found.defect_types.empty
 
-    def test_a_score_that_is_not_a_number_is_an_error(self, test_set):
-        scores, labels, maps, masks = test_set
-        with pytest.raises(ValueError, match="not finite"):
-            evaluate(np.full_like(scores, np.nan), labels, maps, masks)
+    def test_a_type_whose_masks_are_empty(self, test_set):
+        masks = test_set[4].copy()
+        masks[[4, 7]] = 0
+        found = assess(*test_set[:4], masks)
+        table = found.defect_types.set_index("defect_type")
+        assert table.loc["scratch", [*PIXEL_METRICS]].isna().all()
+        assert table.loc["scratch", [*IMAGE_METRICS]].notna().all()
+        assert found.metrics["macro"]["aupro_030"] == table.loc["crack", "aupro_030"]
+        assert found.metrics["not_available"] == {}
 
+    def test_a_single_image_with_a_defect_pixel(self, test_set):
+        # Many resamples have none at all.
+        masks = np.zeros_like(test_set[4])
+        masks[8, 3, 3] = 1
+        assert assess(*test_set[:4], masks).metrics["pixel_auroc"] is not None
 
-class TestPerDefectType:
-    def test_each_type_against_all_normals(self):
-        table = per_defect_type(
-            [1, 2, 3, 2.5, 0, 4], [0, 0, 0, 1, 1, 1], ["good"] * 3 + ["scratch", "crack", "crack"]
+    @pytest.mark.parametrize("value", [0, 1])
+    def test_masks_without_contrast(self, test_set, value):
+        found = assess(*test_set[:4], np.full_like(test_set[4], value))
+        missing = "normal" if value else "defect"
+        assert found.metrics["not_available"] == dict.fromkeys(
+            PIXEL_METRICS, f"the masks have no {missing} pixel"
         )
-        assert table.to_dict("records") == [
-            {"defect_type": "crack", "image_auroc": 0.5, "count": 2},
-            {"defect_type": "scratch", "image_auroc": pytest.approx(2 / 3), "count": 1},
-        ]
 
-    def test_a_defect_type_named_as_the_normals(self):
-        table = per_defect_type([1, 2], [0, 1], ["good", "good"])
-        assert table.to_dict("records") == [{"defect_type": "good", "image_auroc": 1.0, "count": 1}]
+    def test_defects_that_fill_their_images(self, test_set):
+        masks = test_set[4].copy()
+        masks[4:] = 1
+        found = assess(*test_set[:4], masks)
+        expected = plain_metrics.pixel_metrics(test_set[3], masks)
+        assert {name: found.metrics[name] for name in PIXEL_METRICS} == pytest.approx(expected)
 
-    @pytest.mark.parametrize(("scores", "labels"), [([], []), ([1, 2], [1, 1]), ([1, 2], [0, 0])])
-    def test_without_both_classes_there_are_no_rows(self, scores, labels):
-        table = per_defect_type(scores, labels, ["crack"] * len(scores))
-        assert list(table.columns) == ["defect_type", "image_auroc", "count"]
-        assert table.empty
+    def test_defects_that_fill_their_images_without_normals(self, test_set):
+        *rest, masks = choose(test_set, np.arange(4, 9))
+        found = assess(*rest, np.ones_like(masks))
+        assert set(found.metrics["not_available"]) == set(METRICS)
+        assert found.defect_types.empty
 
-    def test_shapes(self):
-        with pytest.raises(ValueError, match="2 defect types"):
-            per_defect_type([1, 2], [0, 1], ["good"])
+    def test_one_image_of_each_class(self, test_set):
+        found = assess(*choose(test_set, np.array([0, 4])))
+        assert found.metrics["not_available"] == {}
+
+    def test_a_type_named_as_the_normals(self, test_set):
+        scores, labels, _, maps, masks = test_set
+        table = assess(scores, labels, ["good"] * 9, maps, masks).defect_types
+        assert table[["defect_type", "count"]].to_numpy().tolist() == [["good", 5]]
+
+
+class TestErrors:
+    def test_not_finite(self, test_set):
+        scores, labels, types, maps, masks = test_set
+        with pytest.raises(ValueError, match="not finite"):
+            evaluate(np.full_like(scores, np.nan), labels, types, maps, masks)
+        with pytest.raises(ValueError, match="not finite"):
+            evaluate(scores, labels, types, np.full_like(maps, np.inf), masks)
+
+    def test_shapes(self, test_set):
+        scores, labels, types, maps, masks = test_set
+        with pytest.raises(ValueError, match="expected 9 defect types"):
+            evaluate(scores, labels, types[:3], maps, masks)
+        with pytest.raises(ValueError, match="one shape"):
+            evaluate(scores[:3], labels, types, maps, masks)
+        for wrong in ((maps[:8], masks), (maps, masks[:8]), (np.tile(maps, (2, 1, 1)),) * 2):
+            with pytest.raises(ValueError, match="expected 9 maps and masks"):
+                evaluate(scores, labels, types, *wrong)
+
+
+class TestMacroAverage:
+    def test_rows_that_lack_a_metric_do_not_count(self):
+        table = pd.DataFrame({"image_auroc": [0.5, 1.0, np.nan], "image_ap": [np.nan] * 3})
+        assert macro_average(table, ["image_auroc", "image_ap"]) == {"image_auroc": 0.75}
+
+    def test_no_rows(self):
+        assert macro_average(pd.DataFrame(columns=["image_auroc"]), ["image_auroc"]) == {}

@@ -1,25 +1,26 @@
 """The experiment from images to report, on real images."""
 
+import html
+import io
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
+from daf_pipelines.metrics import IMAGE_METRICS, PIXEL_METRICS
 from daf_pipelines.pipeline_registry import EXPERIMENT
 from daf_pipelines.run_parameters import RunParameters
-from small_project import SmallProject
+from small_project import ROOT, SmallProject, merge
 
-IMAGE_METRICS = ("image_auroc", "image_ap")
-PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "aupro_030")
 PICTURES = (
     "synthesis_preview",
     "mask_statistics",
-    "score_histogram",
-    "roc",
-    "precision_recall",
-    "test_images",
+    "detections",
 )
 
 
@@ -36,7 +37,7 @@ class TestOutputs:
         self, elpv_project: SmallProject
     ) -> None:
         metrics = elpv_project.metrics()
-        assert [metrics[name] for name in PIXEL_METRICS] == [None, None, None]
+        assert [metrics[name] for name in PIXEL_METRICS] == [None] * 5
         assert all("mask" in metrics["not_available"][name] for name in PIXEL_METRICS)
 
     def test_metrics_of_mvtec_ad(self, mvtec_project: SmallProject) -> None:
@@ -44,6 +45,8 @@ class TestOutputs:
         assert all(0 <= metrics[name] <= 1 for name in (*IMAGE_METRICS, *PIXEL_METRICS))
         assert (metrics["n_test_normal"], metrics["n_test_anomalous"]) == (3, 5)
         assert metrics["not_available"] == {}
+        for name, (low, high) in metrics["intervals"].items():
+            assert 0 <= low <= metrics[name] <= high <= 1, name
 
     @pytest.mark.parametrize("name", ["elpv_project", "mvtec_project"])
     def test_one_score_for_every_test_image(
@@ -71,6 +74,92 @@ class TestOutputs:
         assert list(elpv_project.path("06_models/checkpoints").iterdir()) == []
 
 
+class TestReport:
+    """What people see, from one evaluation of toothbrushes with masks."""
+
+    def test_labels_are_those_of_the_threshold(self, mvtec_project: SmallProject) -> None:
+        scores, metrics = mvtec_project.scores(), mvtec_project.metrics()
+        above = scores["raw_score"] > metrics["image_threshold"]
+        assert (above == scores["predicted"]).all()
+        assert (above == (scores["score"] > 0.5)).all()
+        wrong = int((scores["predicted"] != scores["label"]).sum())
+        assert metrics["n_mistakes"] == wrong
+        assert metrics["recall"] == scores.loc[scores["label"] == 1, "predicted"].mean()
+
+    def test_thresholds_of_every_rule_and_level(self, mvtec_project: SmallProject) -> None:
+        table = pd.read_csv(mvtec_project.path("08_reporting/thresholds.csv"))
+        rules = ["normals", "synthetic", "best on test"]
+        assert table["rule"].tolist() == rules * 2
+        assert table.loc[table["in_use"], "rule"].tolist() == ["normals"] * 2
+        assert table.loc[table["in_use"], "score"].tolist() == [0.5, 0.5]
+        best = table[table["rule"] == "best on test"].set_index("level")["f1"]
+        metrics = mvtec_project.metrics()
+        assert best["image"] == pytest.approx(metrics["image_f1_max"])
+        assert best["pixel"] == pytest.approx(metrics["pixel_f1_max"])
+        assert table.groupby("level")["f1"].max().to_dict() == pytest.approx(best.to_dict())
+
+    def test_curves_give_the_metrics(self, mvtec_project: SmallProject) -> None:
+        areas = {}
+        for name in ("image_roc", "pixel_roc", "pro"):
+            curve = pd.read_csv(mvtec_project.path(f"08_reporting/{name}.csv"))
+            assert 2 <= len(curve) <= 1002
+            x, y = curve.to_numpy().T
+            at_limit = 0.3 if name == "pro" else 1.0
+            x, y = (
+                np.append(x[x < at_limit], at_limit),
+                np.append(y[x < at_limit], np.interp(at_limit, x, y)),
+            )
+            areas[name] = np.trapezoid(y, x) / at_limit
+        metrics = mvtec_project.metrics()
+        assert areas["image_roc"] == pytest.approx(metrics["image_auroc"])
+        assert areas["pixel_roc"] == pytest.approx(metrics["pixel_auroc"], abs=2e-3)
+        assert areas["pro"] == pytest.approx(metrics["aupro_030"], abs=2e-3)
+
+    def test_every_region_is_there(self, mvtec_project: SmallProject) -> None:
+        regions = pd.read_csv(mvtec_project.path("08_reporting/regions.csv"))
+        masks = np.load(mvtec_project.path("03_primary/test/masks.npy"))
+        assert regions["area"].sum() * masks[0].size == pytest.approx(masks.sum())
+        assert regions["overlap"].between(0, 1).all()
+
+    def test_the_page_shows_the_numbers(self, mvtec_project: SmallProject) -> None:
+        page = mvtec_project.path("08_reporting/report.html").read_text(encoding="utf-8")
+        assert f"{mvtec_project.metrics()['image_auroc']:.3f}" in page
+        assert "https://" not in page
+        assert len(page) < 5_000_000
+
+    def test_parameters_of_the_page_make_the_experiment_again(
+        self, mvtec_project: SmallProject
+    ) -> None:
+        page = mvtec_project.path("08_reporting/report.html").read_text(encoding="utf-8")
+        text = html.unescape(page.split("<pre", 1)[1].split(">", 1)[1].split("</pre>", 1)[0])
+        again = RunParameters.of(merge(defaults(), yaml.safe_load(text)))
+        asked = RunParameters.of(merge(defaults(), mvtec_project.params))
+        incidental = {"device", "checkpoint_every"}
+        for name in ("teacher_student_training", "decoder_training"):
+            found, wanted = (
+                getattr(p, name).model_dump(exclude=incidental) for p in (again, asked)
+            )
+            assert found == wanted
+        for name in ("seed", "model", "scoring", "threshold"):
+            assert getattr(again, name) == getattr(asked, name)
+        assert again.dataset.root == asked.dataset.root
+        assert again.synthesis.strategy == asked.synthesis.strategy
+
+    def test_thumbnails_are_pictures_of_the_test_images(self, mvtec_project: SmallProject) -> None:
+        table = pd.read_parquet(mvtec_project.path("08_reporting/thumbnails.parquet"))
+        assert sorted(table["path"]) == mvtec_project.scores()["path"].tolist()
+        for row in table.itertuples():
+            sizes = {Image.open(io.BytesIO(d)).size for d in (row.image, row.heat, row.mask)}
+            assert sizes == {(64, 64)}
+
+
+def defaults() -> dict[str, Any]:
+    """The parameters of conf/base."""
+    text = (ROOT / "conf/base/parameters.yml").read_text(encoding="utf-8")
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
 @pytest.fixture(scope="module")
 def staged(
     elpv_project: SmallProject, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
@@ -92,8 +181,9 @@ class TestStageByStage:
     def test_threshold_is_that_of_the_full_run(
         self, staged: SmallProject, elpv_project: SmallProject
     ) -> None:
-        expected = pytest.approx(elpv_project.metrics()["threshold"], abs=1e-5)
-        assert staged.metrics()["threshold"] == expected
+        for name in ("image_threshold", "pixel_threshold"):
+            expected = pytest.approx(elpv_project.metrics()[name], abs=1e-4)
+            assert staged.metrics()[name] == expected
 
     def test_is_one_mlflow_run_with_the_same_contents(
         self, staged: SmallProject, elpv_project: SmallProject
@@ -139,7 +229,8 @@ class TestInference:
         found = predictions.set_index(names).loc[scores["path"]]
         assert found["score"].to_numpy() == pytest.approx(scores["score"].to_numpy(), abs=1e-5)
         assert found["label"].tolist() == scores["predicted"].tolist()
-        assert (found["threshold"] - elpv_project.metrics()["threshold"]).abs().max() < 1e-9
+        areas = scores["anomalous_area"].to_numpy()
+        assert found["anomalous_area"].to_numpy() == pytest.approx(areas, abs=1e-3)
 
     def test_every_image_has_a_heatmap_of_its_size(
         self, predictions: pd.DataFrame, elpv_project: SmallProject

@@ -49,8 +49,9 @@ class TestNormalsOnly:
         widgets.run("inference", inference={"images": str(folder)})
         table = pd.read_csv(widgets.path("07_model_output/inference/predictions.csv"))
         assert table["score"].notna().all()
-        assert math.isfinite(widgets.metrics()["threshold"])
-        assert (table["threshold"] == widgets.metrics()["threshold"]).all()
+        assert math.isfinite(widgets.metrics()["image_threshold"])
+        above = table["raw_score"] > widgets.metrics()["image_threshold"]
+        assert ((table["score"] > 0.5) == above).all()
 
     def test_the_run_is_finished_with_its_model(self, widgets: SmallProject) -> None:
         (run,) = widgets.runs()

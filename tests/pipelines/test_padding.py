@@ -73,7 +73,7 @@ class TestEvaluation:
         maps: NDArray[np.float32],
         inside: NDArray[np.bool_],
     ) -> None:
-        scores = padded_project.scores().set_index("path").loc[test_set.table["path"], "score"]
+        scores = padded_project.scores().set_index("path").loc[test_set.table["path"], "raw_score"]
         for score, pixels, part in zip(scores, maps, inside, strict=True):
             count = round(8000 / 256**2 * part.sum())
             assert score == pytest.approx(np.sort(pixels[part])[-count:].mean(), rel=1e-4)

@@ -9,7 +9,7 @@ from daf_pipelines.pipeline_registry import EXPERIMENT, experiment, register_pip
 
 # Folders that a node works in; nothing makes them.
 FOLDERS = {"checkpoints", "decoded_images", "inference_folder"}
-ABOUT_TEST_IMAGES = {"test_images", "image_scores", "anomaly_maps", "metrics"}
+ABOUT_TEST_IMAGES = {"test_images"} | experiment().from_inputs("test_images").all_outputs()
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,15 @@ def data_inputs(pipeline: Pipeline) -> set[str]:
 
 class TestTestSplit:
     @pytest.mark.parametrize(
-        "made", ["textures", "synthetic_validation", "student", "trained_model", "detector"]
+        "made",
+        [
+            "textures",
+            "synthetic_validation",
+            "student",
+            "trained_model",
+            "detector",
+            "calibration_scores",
+        ],
     )
     def test_nothing_that_decides_a_detector_reads_it(self, made: str) -> None:
         ancestors = experiment().to_outputs(made)
@@ -44,6 +52,7 @@ class TestTestSplit:
             ("evaluation", "score_test_images"),
             ("evaluation", "compute_metrics"),
             ("evaluation", "draw"),
+            ("evaluation", "report"),
         }
 
     def test_the_manifest_ends_with_ingestion(self) -> None:
@@ -53,17 +62,18 @@ class TestTestSplit:
             for name in ("manifest", "reading", "data_checks")
         )
         assert of_manifest == {"prepare_images", "summarise", "describe"}
-        assert of_reading == {"make_manifest", "prepare_images", "describe"}
-        assert of_checks == {"describe"}
+        assert of_reading == {"make_manifest", "prepare_images", "summarise", "describe"}
+        assert of_checks == {"summarise", "describe"}
         of_summary = {n.func.__name__ for n in experiment().nodes if "dataset_summary" in n.inputs}
-        assert of_summary == {"describe", "compute_metrics"}
+        assert of_summary == {"describe", "compute_metrics", "report"}
 
 
 class TestOrder:
     def test_default_is_the_experiment(self, pipelines: dict[str, Pipeline]) -> None:
         nodes = {node.name for name in EXPERIMENT for node in pipelines[name].nodes}
         assert {node.name for node in pipelines["__default__"].nodes} == nodes
-        assert set(pipelines) == {*EXPERIMENT, "inference", "strategy_gallery", "__default__"}
+        others = {"inference", "strategy_gallery", "comparison", "__default__"}
+        assert set(pipelines) == {*EXPERIMENT, *others}
 
     def test_each_pipeline_needs_only_what_the_ones_before_have_made(
         self, pipelines: dict[str, Pipeline]
@@ -77,6 +87,12 @@ class TestOrder:
         for before, after in pairwise(EXPERIMENT):
             assert data_inputs(pipelines[after]) & pipelines[before].all_outputs(), after
         assert "detector" in data_inputs(pipelines["inference"])
+
+    def test_a_comparison_needs_only_the_tracking_store(
+        self, pipelines: dict[str, Pipeline]
+    ) -> None:
+        assert data_inputs(pipelines["comparison"]) == {"tracking_store"}
+        assert not pipelines["comparison"].all_outputs() & experiment().all_outputs()
 
     def test_the_default_run_needs_parameters_only(self, pipelines: dict[str, Pipeline]) -> None:
         assert data_inputs(pipelines["__default__"]) == {"checkpoints", "decoded_images"}

@@ -3,19 +3,16 @@ import sys
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgba
 
 from daf_pipelines.reporting import (
     colour_range,
     detections_figure,
     figures,
     foreground_figure,
-    heatmap_sheet,
     overlay,
     synthesis_preview,
 )
 from daf_pipelines.reporting.figures import OUTLINE, outline, panels, show
-from daf_pipelines.reporting.plots import ANOMALOUS, NORMAL
 from daf_pipelines.sources.images import contents
 
 SIZE = 16
@@ -115,20 +112,6 @@ def without_padding(arrays, boxes=((0, 0, SIZE, SIZE), (2, 0, 11, SIZE), (0, 5, 
 
 
 class TestImagesOfDifferentSizes:
-    def test_sheet(self, tmp_path):
-        images, maps, masks = (without_padding(a) for a in make_set(3, defective=(1, 2)))
-        figure = heatmap_sheet(
-            images, maps, [0.1, 0.9, 0.3], [0, 1, 1], 0.5, masks=masks, order="given"
-        )
-        scale = colour_range(maps)
-        for index, (left, right) in enumerate(
-            zip(figure.axes[:6:2], figure.axes[1:6:2], strict=True)
-        ):
-            np.testing.assert_array_equal(left.images[0].get_array(), images[index])
-            expected = overlay(images[index], maps[index], *scale)
-            np.testing.assert_array_equal(right.images[0].get_array(), expected)
-        assert draws(figure, tmp_path)
-
     def test_detections(self, tmp_path):
         images, maps, masks = (without_padding(a) for a in make_set(3, defective=(1, 2)))
         figure = detections_figure(images, maps, [0.1, 0.9, 0.8], [0, 1, 1], 0.5, masks=masks)
@@ -149,81 +132,6 @@ class TestImagesOfDifferentSizes:
         shown = [ax.images[0].get_array().shape[:2] for ax in figure.axes if ax.images]
         assert shown == [(SIZE, SIZE), (9, SIZE), (SIZE, 4)]
         assert titles(figure) == ["9.8%", "17.4%", "23.4%"]  # 25, 25 and 15 pixels
-        assert draws(figure, tmp_path)
-
-
-class TestHeatmapSheet:
-    scores = np.array([0.1, 0.9, 0.6, 0.2, 0.4, 0.8])
-    labels = np.array([0, 0, 0, 1, 1, 1])
-
-    def sheet(self, **options):
-        images, maps, masks = make_set(6, defective=(3, 4, 5))
-        options = {"masks": masks} | options
-        return heatmap_sheet(images, maps, self.scores, self.labels, 0.5, **options)
-
-    def test_worst_mistakes_first(self, tmp_path):
-        figure = self.sheet()
-        assert titles(figure) == [
-            "✗ false alarm · normal · 0.9",
-            "✗ missed · anomalous · 0.2",
-            "✗ false alarm · normal · 0.6",
-            "✗ missed · anomalous · 0.4",
-            "✓ detected · anomalous · 0.8",
-            "✓ passed · normal · 0.1",
-        ]
-        assert draws(figure, tmp_path)
-
-    def test_given_order(self):
-        scores = [float(title.split()[-1]) for title in titles(self.sheet(order="given"))]
-        assert scores == self.scores.tolist()
-
-    def test_pictures_follow_the_order(self):
-        images, _, _ = make_set(6)
-        panels = [ax for ax in self.sheet().axes if ax.get_title(loc="left")]
-        for ax, index in zip(panels, [1, 3, 2, 4, 5, 0], strict=True):
-            np.testing.assert_array_equal(ax.images[0].get_array(), images[index])
-
-    def test_header_counts_all_images_not_only_those_shown(self):
-        header = [text.get_text() for text in self.sheet(limit=2).texts]
-        assert header[0] == "4 of 6 images on the wrong side of threshold 0.5"
-        assert header[1].startswith("2 of 6 shown, worst mistakes first")
-
-    def test_limit_keeps_the_worst(self):
-        assert [t.split(" · ")[0] for t in titles(self.sheet(limit=2))] == [
-            "✗ false alarm",
-            "✗ missed",
-        ]
-
-    def test_class_colours_and_frames_of_mistakes(self):
-        figure = self.sheet()
-        left_titles = [ax._left_title for ax in figure.axes if ax.get_title(loc="left")]
-        colours = [title.get_color() for title in left_titles]
-        assert colours == [NORMAL, ANOMALOUS, NORMAL, ANOMALOUS, ANOMALOUS, NORMAL]
-        frames = [artist.get_edgecolor() for artist in figure.patches + figure.artists]
-        assert frames.count(to_rgba(NORMAL)) == frames.count(to_rgba(ANOMALOUS)) == 2
-
-    def test_outlines_only_where_there_is_a_mask(self):
-        assert outlines(self.sheet()) == 3
-        assert outlines(self.sheet(masks=None)) == 0
-
-    def test_defect_types(self):
-        types = ["good", "good", "good", "crack", "a very long defect type name", "crack"]
-        shown = titles(self.sheet(defect_types=types))
-        assert shown[1] == "✗ missed · crack · 0.2"
-        assert shown[3] == "✗ missed · a very long def… · 0.4"
-
-    def test_one_scale_for_all_maps(self):
-        images, maps, _ = make_set(2)
-        maps[1] *= 10
-        figure = heatmap_sheet(images, maps, [0, 1], [0, 1], 0.5, order="given")
-        expected = overlay(images[0], maps[0], *colour_range(maps))
-        np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), expected)
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_one_image_with_a_constant_map(self, label, tmp_path):
-        images, maps, _ = make_set(1)
-        figure = heatmap_sheet(images, np.ones_like(maps), [0.3], [label], 0.5)
-        assert len(titles(figure)) == 1
         assert draws(figure, tmp_path)
 
 

@@ -10,6 +10,7 @@ from scipy import ndimage
 from daf_pipelines.errors import DataError
 from daf_pipelines.parameters import DatasetParams, ScoringParams
 from daf_pipelines.scoring.detector import Detector, image_scores
+from daf_pipelines.scoring.scale import Scale
 from daf_pipelines.sources.images import read_image
 from ingested import prepare
 
@@ -189,19 +190,12 @@ class TestScore:
         assert all(torch.equal(v, state[k]) for k, v in again.model.state_dict().items())
 
 
-class TestLabels:
-    def test_strictly_above_the_threshold(self, make_detector):
-        detector = make_detector(threshold=0.5)
-        found = detector.labels([0.4, 0.5, np.nextafter(0.5, 1), 3])
-        assert found.tolist() == [0, 0, 1, 1]
-        assert found.dtype == np.int64
-
-    def test_uncalibrated_detectors_find_nothing(self, make_detector):
-        assert make_detector().labels([1e30]).tolist() == [0]
-
-    def test_single_precision_scores_at_a_threshold_from_them(self, make_detector):
-        score = np.float32(0.1)
-        assert make_detector(threshold=float(score)).labels(np.array([score])).tolist() == [0]
+class TestHeat:
+    def test_from_nothing_to_brightest(self, make_detector):
+        detector = make_detector(pixel=Scale(2.0, 1.0), heat_from=0.25)
+        # Calibrated 0.25, 0.5, 0.95 and beyond either end; NaN is padding.
+        heat = detector.heat(np.array([1, 2, 11, 0, 99, np.nan], dtype=np.float32))
+        np.testing.assert_allclose(heat, [0, 0.25 / 0.7, 1, 0, 1, np.nan], rtol=1e-6)
 
 
 class TestSaveAndLoad:
@@ -214,30 +208,36 @@ class TestSaveAndLoad:
 
     def test_everything_else_travels_with_it(self, make_detector, tmp_path):
         saved = make_detector(
-            threshold=1 / 3,
-            heat_range=(0.25, 1.5),
+            image=Scale(1 / 3, 0.1),
+            pixel=Scale(2 / 3, 0.2),
+            thresholds={"image": {"normals": 1 / 3, "synthetic": 0.4}, "pixel": {}},
+            heat_from=0.125,
             metadata={"dataset": {"seed": 0}, "n": None},
             resize="pad",
         )
         saved.save(tmp_path / "d")
         loaded = Detector.load(tmp_path / "d")
-        for name in ("threshold", "heat_range", "metadata", "image_size", "resize", "scoring"):
+        for name in ("image", "pixel", "thresholds", "heat_from", "metadata"):
+            assert getattr(loaded, name) == getattr(saved, name), name
+        for name in ("image_size", "resize", "scoring"):
             assert getattr(loaded, name) == getattr(saved, name), name
         assert loaded.model.params == saved.model.params
         assert not loaded.model.training
         assert json.loads((tmp_path / "d" / "config.json").read_text())["image_size"] == 96
 
-    def test_saved_before_there_was_a_choice_of_resizing(self, make_detector, tmp_path):
+    def test_saved_in_another_format(self, make_detector, tmp_path):
         make_detector().save(tmp_path / "d")
         file = tmp_path / "d" / "config.json"
         config = json.loads(file.read_text())
-        del config["resize"]
+        del config["pixel"]
         file.write_text(json.dumps(config))
-        assert Detector.load(tmp_path / "d").resize == "square"
+        with pytest.raises(DataError, match=r"another version.*: pixel not found.*evaluation"):
+            Detector.load(tmp_path / "d")
 
     def test_uncalibrated(self, make_detector, tmp_path):
         make_detector().save(tmp_path / "d")
-        assert Detector.load(tmp_path / "d").threshold == float("inf")
+        with pytest.raises(ValueError, match="without a threshold"):
+            Detector.load(tmp_path / "d").image.labels([1e30])
 
     def test_missing(self, tmp_path):
         with pytest.raises(DataError, match="holds no trained model"):

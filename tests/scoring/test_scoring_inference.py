@@ -12,6 +12,7 @@ from daf_pipelines.scoring.inference import (
     predict_files,
     write_heatmap,
 )
+from daf_pipelines.scoring.scale import Scale
 from daf_pipelines.sources.images import contents, read_image
 
 MODES = {
@@ -81,9 +82,10 @@ class TestPredictFiles:
     @pytest.fixture
     def calibrated(self, make_detector, folder):
         """A detector whose threshold lies between the scores of the images."""
-        detector = make_detector(heat_range=(0.5, 1.0))
+        detector = make_detector()
         scores = [self.score(detector, folder / name) for name in MODES]
-        detector.threshold = float(np.median(scores))
+        detector.image = Scale(float(np.median(scores)), 0.0)
+        detector.pixel = Scale(float(np.median(scores)), 0.0)
         return detector
 
     def score(self, detector, path):
@@ -93,16 +95,20 @@ class TestPredictFiles:
     def test_table(self, calibrated, folder, tmp_path, batch_size):
         paths = list_images(InferenceParams(images=folder))
         table = predict_files(calibrated, paths, tmp_path / "out", batch_size)
-        columns = ["path", "score", "label", "threshold", "heatmap", "error"]
+        columns = ["path", "score", "label", "anomalous_area", "raw_score", "heatmap", "error"]
         assert list(table.columns) == columns
         assert table["path"].tolist() == [str(p) for p in paths]
         good = table[table["path"] != str(folder / "broken.png")]
         expected = [self.score(calibrated, p) for p in paths if p.name != "broken.png"]
-        np.testing.assert_allclose(good["score"].astype(float), expected, rtol=1e-5)
-        above = (good["score"] > calibrated.threshold).astype(int)
+        np.testing.assert_allclose(good["raw_score"].astype(float), expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            good["score"].astype(float), calibrated.image(expected), rtol=1e-4
+        )
+        above = (good["score"] > 0.5).astype(int)
         assert good["label"].tolist() == above.tolist()
         assert set(above) == {0, 1}
-        assert (good["threshold"] == calibrated.threshold).all()
+        assert good["anomalous_area"].between(0, 1).all()
+        assert good["anomalous_area"].nunique() > 1
         assert good["error"].isna().all()
 
     def test_names_that_are_no_text(self, calibrated, tmp_path):
@@ -123,7 +129,7 @@ class TestPredictFiles:
         table = predict_files(calibrated, paths, tmp_path / "out").set_index("path")
         row = table.loc[str(folder / "broken.png")]
         assert "broken.png: not a readable image" in row["error"]
-        assert row[["score", "label", "threshold", "heatmap"]].isna().all()
+        assert row[["score", "label", "anomalous_area", "heatmap"]].isna().all()
 
     def test_heatmaps_have_the_size_of_their_image(self, calibrated, folder, tmp_path):
         paths = [folder / name for name in MODES]
@@ -137,16 +143,16 @@ class TestPredictFiles:
         assert len(written) == len(MODES)  # a_grey.png is there twice
 
     def test_padded_images(self, make_detector, folder, tmp_path):
-        detector = make_detector(resize="pad", heat_range=(0.0, 0.1))
+        detector = make_detector(resize="pad", image=Scale(1.0), pixel=Scale(1.0))
         paths = [folder / name for name in MODES]
         table = predict_files(detector, paths, tmp_path / "out", batch_size=3)
-        for name, score, heatmap in zip(MODES, table["score"], table["heatmap"], strict=True):
+        for name, score, heatmap in zip(MODES, table["raw_score"], table["heatmap"], strict=True):
             pixels, box = detector.prepare(folder / name)
             scores, maps = detector.score(pixels[None], [box])
             assert score == pytest.approx(scores[0], rel=1e-5)
             (content,) = contents(maps, [box])
             image = read_image(folder / name)
-            write_heatmap(image, content, detector.heat_range, tmp_path / "expected.png")
+            write_heatmap(image, detector.heat(content), tmp_path / "expected.png")
             found, expected = (
                 np.asarray(Image.open(p)).astype(int)
                 for p in (tmp_path / "out" / heatmap, tmp_path / "expected.png")
@@ -169,7 +175,7 @@ class TestPredictFiles:
         assert table["error"].notna().all()
         assert "0 bytes" in table.loc[1, "error"]
         assert "no such file" in table.loc[2, "error"]
-        assert table[["score", "label", "threshold", "heatmap"]].isna().all(axis=None)
+        assert table[["score", "label", "anomalous_area", "heatmap"]].isna().all(axis=None)
 
     def test_a_file_that_is_named_twice(self, calibrated, folder, tmp_path):
         table = predict_files(calibrated, [folder / "a_grey.png"] * 2, tmp_path / "out")
@@ -195,9 +201,9 @@ class TestHeatmapName:
 
 def test_heat_lies_where_the_map_is_high(tmp_path):
     image = np.full((40, 60, 3), (90, 120, 60), np.uint8)
-    pixels = np.zeros((4, 6), np.float32)
-    pixels[:, 4:] = 5
-    write_heatmap(image, pixels, (1.0, 4.0), tmp_path / "h.png")
+    heat = np.zeros((4, 6), np.float32)
+    heat[:, 4:] = 1
+    write_heatmap(image, heat, tmp_path / "h.png")
     found = np.asarray(Image.open(tmp_path / "h.png")).astype(int)
     assert found.shape == image.shape
     spread = found.max(axis=2) - found.min(axis=2)

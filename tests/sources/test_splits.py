@@ -1,11 +1,13 @@
+import json
 from collections import Counter
+from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daf_pipelines.sources.splits import decide_splits, draw
+from daf_pipelines.sources.splits import decide_splits, describe_split, draw
 
 
 def listed(*rows: tuple[str | None, int | None, str | None]) -> pd.DataFrame:
@@ -184,3 +186,52 @@ class TestDraw:
     def test_nothing_to_draw(self) -> None:
         assert draw(pd.Series(["a", "b"]), 0, "s").empty
         assert draw(pd.Series(["a"]), 1, "s").empty
+
+
+def found(*checks: tuple[str, str]) -> pd.DataFrame:
+    """Findings as (check, file)."""
+    return pd.DataFrame(checks, columns=["check", "file"], dtype="str")
+
+
+class TestDescribeSplit:
+    def describe(self, table: pd.DataFrame, *checks: tuple[str, str]) -> dict[str, Any]:
+        return describe_split(decided(table), found(*checks), 0.25, 7)
+
+    def test_official(self) -> None:
+        rows = [("train", 0, None)] * 20 + [("test", 0, None), ("test", 1, None)]
+        split = self.describe(listed(*rows, ("train", 1, None)))
+        assert split["origin"] == "the dataset's own"
+        assert (split["test_share"], split["seed"], split["by_group"]) == (None, None, False)
+        sizes = {"train": 18, "calibration": 2, "test_normal": 1, "test_anomalous": 1}
+        assert split["sizes"] == sizes
+
+    def test_drawn_by_group(self) -> None:
+        split = self.describe(listed(*[(None, 0, f"lot-{i // 5}") for i in range(40)]))
+        assert split["origin"] == "drawn"
+        assert (split["test_share"], split["seed"], split["by_group"]) == (0.25, 7, True)
+        assert split["sizes"]["test_normal"] == 10
+
+    def test_partly_drawn(self) -> None:
+        rows = [("train", 0, None)] * 10 + [(None, 0, None)] * 10
+        assert self.describe(listed(*rows))["origin"] == "partly drawn"
+
+    def test_repeats_are_those_of_test_images(self) -> None:
+        rows = [("train", 0, None)] * 10 + [("test", 0, None)] * 5
+        checks = [
+            ("duplicate", "011.png"),
+            ("duplicate", "000.png"),  # in train
+            ("near_duplicate", "012.png"),
+            ("train_test_duplicate", "013.png"),
+            ("group_in_train_and_test", "lot-1"),
+            ("empty_mask", "014.png"),
+        ]
+        assert self.describe(listed(*rows), *checks)["repeats"] == {
+            "within_test": 1,
+            "of_train": 2,
+            "groups_in_train": 1,
+        }
+
+    def test_nothing_found(self) -> None:
+        split = self.describe(listed(*[("train", 0, None)] * 10))
+        assert set(split["repeats"].values()) == {0}
+        json.dumps(split)

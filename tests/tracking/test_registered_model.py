@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from mlflow.models import Model
 
+from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.sources.image_set import load
 from daf_pipelines.sources.images import contents
 from small_project import ROOT, SmallProject
 
 NAME = "daf-elpv-mono"
+COLUMNS = {"score", "label", "anomalous_area", "raw_score"}
 
 # Takes the source folder, the database and image files; knows nothing else of this project.
 SCRIPT = """
@@ -88,20 +90,22 @@ class TestPredictions:
         expected = elpv_project.scores()["score"].tolist()
         assert predicted["table"]["score"] == pytest.approx(expected, abs=1e-5)
 
-    def test_labels_and_threshold_are_those_of_the_evaluation(
+    def test_labels_and_areas_are_those_of_the_evaluation(
         self, predicted: dict[str, Any], elpv_project: SmallProject
     ) -> None:
         expected = elpv_project.scores()["predicted"].tolist()
         assert predicted["table"]["label"] == expected
         assert set(expected) == {0, 1}
-        threshold = elpv_project.metrics()["threshold"]
-        assert predicted["table"]["threshold"] == pytest.approx([threshold] * len(expected))
+        for name in ("anomalous_area", "raw_score"):
+            values = elpv_project.scores()[name].tolist()
+            assert predicted["table"][name] == pytest.approx(values, abs=1e-3)
 
     def test_anomaly_map_on_demand(
         self, predicted: dict[str, Any], elpv_project: SmallProject
     ) -> None:
-        assert set(predicted["table"]) == {"score", "label", "threshold"}
-        maps = np.load(elpv_project.path("07_model_output/anomaly_maps.npy"))
+        assert set(predicted["table"]) == COLUMNS
+        detector = Detector.load(elpv_project.path("06_models/detector"))
+        maps = detector.pixel(np.load(elpv_project.path("07_model_output/anomaly_maps.npy")))
         found = np.array(predicted["maps"])
         assert found.shape == (1, 64, 64)
         distances = np.abs(maps - found).max(axis=(1, 2))
@@ -117,7 +121,8 @@ class TestPaddedImages:
         assert predicted["table"]["score"] == pytest.approx(scores["score"].tolist(), abs=1e-5)
         assert predicted["table"]["label"] == scores["predicted"].tolist()
         test_set = load(padded_project.path("03_primary/test"))
-        maps = np.load(padded_project.path("07_model_output/anomaly_maps.npy"))
+        detector = Detector.load(padded_project.path("06_models/detector"))
+        maps = detector.pixel(np.load(padded_project.path("07_model_output/anomaly_maps.npy")))
         place = test_set.table["path"].tolist().index(scores["path"][0])
         (expected,) = contents(maps[[place]], [test_set.boxes[place]])
         np.testing.assert_allclose(predicted["maps"][0], expected, rtol=1e-4)
@@ -132,7 +137,7 @@ class TestRegistration:
     def test_signature_and_example(self, elpv_project: SmallProject) -> None:
         model = load_metadata(elpv_project)
         assert model.signature.inputs.input_names() == ["image"]
-        assert model.signature.outputs.input_names() == ["score", "label", "threshold"]
+        assert set(model.signature.outputs.input_names()) == COLUMNS
         assert [p.name for p in model.signature.params.params] == ["anomaly_map"]
         assert model.saved_input_example_info is not None
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from daf_pipelines.metrics import IMAGE_METRICS
 from daf_pipelines.pipelines.decoder_training import nodes as decoder_nodes
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.tracking.run import flatten
@@ -76,7 +77,7 @@ class TestContents:
 
     def test_final_metrics_are_those_of_the_report(self, elpv_project: SmallProject) -> None:
         (run,) = elpv_project.runs()
-        numbers = {k: v for k, v in elpv_project.metrics().items() if isinstance(v, int | float)}
+        numbers = {k: elpv_project.metrics()[k] for k in IMAGE_METRICS}
         assert {k: v for k, v in run.data.metrics.items() if "/" not in k} == pytest.approx(numbers)
         assert "pixel_auroc" not in run.data.metrics
 
@@ -95,16 +96,14 @@ class TestContents:
             "synthesis/synthesis_preview.png",
             "synthesis/mask_statistics.png",
             "synthesis/foreground.png",
-            "evaluation/score_histogram.png",
-            "evaluation/roc.png",
-            "evaluation/precision_recall.png",
-            "evaluation/test_images.png",
+            "evaluation/detections.png",
         }
         for name in pictures:
             with Image.open(folder / name) as picture:
                 picture.verify()
         assert (folder / "dataset" / "manifest.parquet").is_file()
-        assert (folder / "evaluation" / "image_scores.csv").is_file()
+        tables = ("image_scores.csv", "thresholds.csv", "image_roc.csv", "report.html")
+        assert all((folder / "evaluation" / name).is_file() for name in tables)
 
     def test_dataset_with_its_hash(self, elpv_project: SmallProject) -> None:
         (run,) = elpv_project.runs()
@@ -213,7 +212,7 @@ class TestNextExperiment:
 
     def test_other_threshold(self, finished: SmallProject) -> None:
         (first,) = run_ids(finished)
-        changed = {"threshold": {"rule": "synthetic"}}
+        changed = {"threshold": {"image": {"rule": "synthetic"}}}
         second = new_run(finished, "evaluation", **changed)
         assert steps(finished, second, "decoder/seg") == list(range(10))
         finished.run("evaluation", **changed)

@@ -1,10 +1,19 @@
 """Image-level metrics: one score and one label per test image."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
 
 from daf_pipelines.errors import MetricUndefinedError
+from daf_pipelines.metrics.curves import Curve
 
 
 def check_scores(
@@ -75,6 +84,50 @@ def image_f1_max(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[float, f
     best = int(f1.argmax())
     below = distinct[best - 1] if best else np.nextafter(distinct[0], -np.inf)
     return float(f1[best]), _between(float(below), float(distinct[best]))
+
+
+def image_recall(scores: npt.ArrayLike, labels: npt.ArrayLike, false_positive_rate: float) -> float:
+    """Largest share of anomalous images found while few normal ones are flagged.
+
+    Args:
+        scores: As in :func:`check_scores`.
+        labels: As in :func:`check_scores`.
+        false_positive_rate: Largest share of the normal images flagged, in [0, 1); not
+            interpolated: with fewer than 1 / rate normal images none may be flagged.
+
+    Returns:
+        The recall, in [0, 1].
+
+    Raises:
+        ValueError: As in :func:`check_scores`, or the rate is outside [0, 1).
+        MetricUndefinedError: As in :func:`check_scores`.
+    """
+    values, anomalous = check_scores(scores, labels)
+    normals = np.sort(values[~anomalous])[::-1]
+    threshold = normals[false_alarms(normals.size, false_positive_rate)]
+    return float((values[anomalous] > threshold).mean())
+
+
+def false_alarms(n_normal: int, false_positive_rate: float) -> int:
+    """How many of some normal images a false-positive rate in [0, 1) allows to be flagged."""
+    if not 0 <= false_positive_rate < 1:
+        raise ValueError(f"expected a false-positive rate in [0, 1); got {false_positive_rate}")
+    # As written (0.05 is 1/20): in binary floating point the product may miss an integer.
+    return math.floor(n_normal * Fraction(str(float(false_positive_rate))))
+
+
+def image_roc(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Curve:
+    """Bends of the ROC curve: false- and true-positive rates; arguments as in check_scores."""
+    values, anomalous = check_scores(scores, labels)
+    fpr, tpr, _ = roc_curve(anomalous, values)
+    return fpr, tpr
+
+
+def image_precision_recall(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Curve:
+    """Recalls, from 0 to 1, and precisions; arguments and errors as in :func:`check_scores`."""
+    values, anomalous = check_scores(scores, labels)
+    precision, recall, _ = precision_recall_curve(anomalous, values)
+    return recall[::-1], precision[::-1]
 
 
 def _between(low: float, high: float) -> float:

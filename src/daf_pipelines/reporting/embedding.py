@@ -41,10 +41,15 @@ def page_template(name: str) -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: readable(value) if isinstance(value, str) else value,
+        finalize=_shown,
     )
     environment.filters |= {"number": "{:,}".format, "percent": percent, "short": short}
     return environment.get_template(name)
+
+
+def _shown(value: object) -> object:
+    """A value as a template shows it; what a macro made consists of such values already."""
+    return readable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def embed(

@@ -4,7 +4,6 @@ Figures are built with matplotlib's object interface: no display and no global s
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -158,61 +157,6 @@ def _veiled(image: npt.NDArray[np.uint8], mask: Image) -> npt.NDArray[np.uint8]:
     picture = image.copy()
     picture[mask == 0] = (picture[mask == 0] * 0.5 + np.multiply(VEIL, 0.5)).astype(np.uint8)
     return picture
-
-
-def heatmap_sheet(
-    images: Images,
-    maps: Maps,
-    scores: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    threshold: float,
-    *,
-    masks: Images | None = None,
-    order: Literal["mistakes", "given"] = "mistakes",
-    defect_types: Sequence[str] | None = None,
-    limit: int = 16,
-) -> Figure:
-    """Test images beside their heatmaps, on one colour scale over the whole set.
-
-    Args:
-        images: Test images, N of shape (H, W, 3), uint8 or float in [0, 1].
-        maps: Anomaly maps, N of shape (H, W).
-        scores: Image scores, shape (N,).
-        labels: 0 normal, 1 anomalous, shape (N,).
-        threshold: An image is labelled anomalous when its score is above it.
-        masks: Ground truth, N of shape (H, W) in {0, 1}, drawn as outlines; None where unknown.
-        order: "mistakes" puts wrong labels first, the farthest from the threshold leading, and
-            then the right ones, the nearest leading; "given" keeps the order.
-        defect_types: Name of each image's type for its title, N names; None: "normal" or
-            "anomalous".
-        limit: Largest number of images shown.
-    """
-    values, anomalous = np.asarray(scores, dtype=float), np.asarray(labels).astype(bool)
-    wrong = (values > threshold) != anomalous
-    shown = np.arange(len(values))
-    if order == "mistakes":
-        margin = np.abs(values - threshold)
-        shown = np.lexsort((np.where(wrong, -margin, margin), ~wrong))
-    shown = shown[:limit]
-    low, high = colour_range(maps)
-    columns = max(2, min(4, len(shown)))  # two: room for the header
-    figure, grid = panels(-(-len(shown) // columns), columns, group=2, title=0.2, header=0.56)
-    for index, pair in zip(shown.tolist(), grid, strict=False):
-        show(pair[0], _bytes(images[index]))
-        show(pair[1], overlay(images[index], maps[index], low, high))
-        if masks is not None:
-            outline(pair[0], masks[index])
-        name = defect_types[index] if defect_types is not None else None
-        _pair_title(pair, values[index], bool(anomalous[index]), bool(wrong[index]), name)
-        if wrong[index]:
-            _frame(pair, ANOMALOUS if anomalous[index] else NORMAL)
-    header(
-        figure,
-        f"{wrong.sum()} of {len(wrong)} images on the wrong side of threshold {threshold:.4g}",
-        _sheet_note(len(shown), len(values), order, masks is not None),
-    )
-    _colour_bar(figure, low, high)
-    return figure
 
 
 def detections_figure(

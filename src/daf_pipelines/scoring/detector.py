@@ -1,6 +1,7 @@
 """The detector: one inference path for evaluation, the registered model and new images."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,16 +11,34 @@ from kornia.filters import gaussian_blur2d
 from numpy.typing import NDArray
 from torch import Tensor
 
+from daf_pipelines.errors import DataError
 from daf_pipelines.models import DAF
 from daf_pipelines.models.storage import load_folder, save_folder
 from daf_pipelines.parameters import ModelParams, Resize, ScoringParams
+from daf_pipelines.scoring.scale import TYPICAL, Scale
 from daf_pipelines.sources.images import Box, content_box, fit_image, read_image
 
 REFERENCE_SIZE = 256
+HEAT_TO = 0.95
+"""Calibrated value at which a heatmap is brightest."""
+SAVED = (
+    "model",
+    "scoring",
+    "image_size",
+    "resize",
+    "image",
+    "pixel",
+    "thresholds",
+    "promised",
+    "heat_from",
+    "metadata",
+)
 
 
 class Prediction(NamedTuple):
-    """Scores of N images: ``scores`` ``(N,)`` and ``maps`` ``(N, H, W)``, float32.
+    """Raw scores of N images: ``scores`` ``(N,)`` and ``maps`` ``(N, H, W)``, float32.
+
+    The detector's scales take them to [0, 1].
 
     Maps are NaN in the padding, which is no part of an image: whoever reads them takes the
     :func:`~daf_pipelines.sources.images.contents` of the boxes.
@@ -30,15 +49,19 @@ class Prediction(NamedTuple):
 
 
 class Detector:
-    """A trained model with its preprocessing, scoring and threshold.
+    """A trained model with its preprocessing, scoring and thresholds.
 
     Args:
         model: the trained networks.
         scoring: from model outputs to maps and scores.
         image_size: side of the square images that the model was trained on, pixels.
-        threshold: an image whose score is above it is anomalous.
-        heat_range: map values at which a heatmap begins to show and is brightest; one range for
-            all images, so that heatmaps compare.
+        image: scale of image scores, with their threshold.
+        pixel: scale of anomaly maps, with the threshold of a pixel.
+        thresholds: what each rule gives: level ("image", "pixel") -> rule -> raw threshold.
+        promised: level -> share of good images with a false alarm that the rule "normals" promises
+            at most, with the held-out images that there were.
+        heat_from: calibrated value of maps at which a heatmap begins to show; it is brightest at
+            ``HEAT_TO``. The same for all images, so that heatmaps compare.
         metadata: JSON-serialisable facts that travel with the detector: dataset, strategy, seed.
         resize: how images become square; as in training.
     """
@@ -48,16 +71,22 @@ class Detector:
         model: DAF,
         scoring: ScoringParams,
         image_size: int,
-        threshold: float = float("inf"),
-        heat_range: tuple[float, float] = (0.0, 1.0),
+        image: Scale | None = None,
+        pixel: Scale | None = None,
+        thresholds: dict[str, dict[str, float]] | None = None,
+        promised: dict[str, float] | None = None,
+        heat_from: float = TYPICAL,
         metadata: dict[str, Any] | None = None,
         resize: Resize = "square",
     ) -> None:
         self.model = model.eval()
         self.scoring = scoring
         self.image_size = image_size
-        self.threshold = threshold
-        self.heat_range = heat_range
+        self.image = image or Scale()
+        self.pixel = pixel or Scale()
+        self.thresholds = thresholds or {}
+        self.promised = promised or {}
+        self.heat_from = heat_from
         self.metadata = metadata or {}
         self.resize: Resize = resize
 
@@ -88,12 +117,14 @@ class Detector:
             boxes: where the images lie in their squares; None: they fill them.
             batch_size: images scored at once.
         """
-        if not len(images):
-            return Prediction(np.empty(0, np.float32), np.empty(images.shape[:3], np.float32))
-        chunks = [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
-        parts = [self.score_batch(images[c], None if boxes is None else boxes[c]) for c in chunks]
-        scores, maps = zip(*parts, strict=True)
-        return Prediction(np.concatenate(scores), np.concatenate(maps))
+        scores = np.empty(len(images), np.float32)
+        maps = np.empty(images.shape[:3], np.float32)
+        for start in range(0, len(images), batch_size):
+            chosen = slice(start, start + batch_size)
+            scores[chosen], maps[chosen] = self.score_batch(
+                images[chosen], None if boxes is None else boxes[chosen]
+            )
+        return Prediction(scores, maps)
 
     @torch.inference_mode()
     def score_batch(
@@ -127,9 +158,10 @@ class Detector:
             blurred[chosen, :, top:bottom, left:right] = _blur(content, sigma)
         return blurred
 
-    def labels(self, scores: Sequence[float] | NDArray[np.float32]) -> NDArray[np.int64]:
-        """1 (anomalous) where a score is above the threshold, else 0."""
-        return (np.asarray(scores) > self.threshold).astype(np.int64)
+    def heat(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How hot raw anomaly maps of any shape look: from 0, nothing to see, to 1, brightest."""
+        heat = (self.pixel(maps) - self.heat_from) / (HEAT_TO - self.heat_from)
+        return np.clip(heat, 0, 1).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Write ``folder`` in one step: weights as safetensors, everything else as JSON."""
@@ -138,26 +170,42 @@ class Detector:
             "scoring": self.scoring.model_dump(mode="json"),
             "image_size": self.image_size,
             "resize": self.resize,
-            "threshold": self.threshold,
-            "heat_range": self.heat_range,
+            "image": asdict(self.image),
+            "pixel": asdict(self.pixel),
+            "thresholds": self.thresholds,
+            "promised": self.promised,
+            "heat_from": self.heat_from,
             "metadata": self.metadata,
         }
         save_folder(folder, self.model.state_dict(), config)
 
     @classmethod
     def load(cls, folder: Path) -> "Detector":
-        """Read a saved detector; needs neither the teacher's weights nor a network."""
+        """Read a saved detector; needs neither the teacher's weights nor a network.
+
+        Raises:
+            DataError: the folder is missing, incomplete or of another version.
+        """
         weights, config = load_folder(folder)
+        missing = [name for name in SAVED if name not in config]
+        if missing:
+            raise DataError(
+                f"The detector in {folder} was saved by another version of this project: "
+                f"{', '.join(missing)} not found. Run kedro run --pipelines evaluation."
+            )
         model = DAF(ModelParams.model_validate(config["model"]))
         model.load_state_dict(weights)
         return cls(
             model,
             ScoringParams.model_validate(config["scoring"]),
             config["image_size"],
-            config["threshold"],
-            tuple(config["heat_range"]),
+            Scale(**config["image"]),
+            Scale(**config["pixel"]),
+            config["thresholds"],
+            config["promised"],
+            config["heat_from"],
             config["metadata"],
-            config.get("resize", "square"),  # the only way when earlier detectors were saved
+            config["resize"],
         )
 
 

@@ -23,7 +23,7 @@ Pixels: TypeAlias = NDArray[np.uint8]
 HEATMAPS = "heatmaps"
 BATCH_PIXELS = 50_000_000
 """Pixels of the images that are in memory at once, but for the last one."""
-COLUMNS = ["path", "score", "label", "threshold", "heatmap", "error"]
+COLUMNS = ["path", "score", "label", "anomalous_area", "raw_score", "heatmap", "error"]
 
 
 def list_images(params: InferenceParams) -> list[Path]:
@@ -62,9 +62,10 @@ def predict_files(
         batch_size: images scored at once.
 
     Returns:
-        One row a file in the given order: ``path``, ``score``, ``label`` (1 anomalous, 0 normal),
-        ``threshold``, ``heatmap`` (relative to ``folder``) and ``error``, which names why a file
-        could not be read; then the other values are missing.
+        One row a file in the given order: ``path``, ``score`` (in [0, 1], anomalous above 0.5),
+        ``label`` (1 anomalous, 0 normal), ``anomalous_area`` (share of its pixels above their
+        threshold), ``raw_score``, ``heatmap`` (relative to ``folder``) and ``error``, which names
+        why a file could not be read; then the other values are missing.
     """
     (folder / HEATMAPS).mkdir(parents=True, exist_ok=True)
     rows = []
@@ -109,19 +110,29 @@ def _predict_batch(
     if not images:
         return rows
     squares, boxes = zip(*map(detector.prepare, images), strict=True)
-    scores, maps = detector.score_batch(np.stack(squares), boxes)
-    labels = detector.labels(scores)
+    raw_scores, maps = detector.score_batch(np.stack(squares), boxes)
     readable = [
         (row, path) for row, (path, _) in zip(rows, batch, strict=True) if row["error"] is None
     ]
-    for (row, path), image, score, label, pixels in zip(
-        readable, images, scores, labels, contents(maps, boxes), strict=True
+    for (row, path), image, raw_score, pixels in zip(
+        readable, images, raw_scores, contents(maps, boxes), strict=True
     ):
         heatmap = Path(HEATMAPS) / heatmap_name(path)
-        write_heatmap(image, pixels, detector.heat_range, folder / heatmap)
-        row |= {"score": float(score), "label": int(label), "threshold": detector.threshold}
-        row["heatmap"] = heatmap.as_posix()
+        write_heatmap(image, detector.heat(pixels), folder / heatmap)
+        row.update(judge(detector, raw_score, pixels), heatmap=heatmap.as_posix())
     return rows
+
+
+def judge(
+    detector: Detector, raw_score: np.float32, pixels: NDArray[np.float32]
+) -> dict[str, float | int]:
+    """What a detector says of an image, from its raw score and its raw anomaly map ``(h, w)``."""
+    return {
+        "score": float(detector.image(raw_score)),
+        "label": int(detector.image.labels(raw_score)),
+        "anomalous_area": float(detector.pixel.labels(pixels).mean()),
+        "raw_score": float(raw_score),
+    }
 
 
 def heatmap_name(path: Path) -> str:
@@ -133,11 +144,10 @@ def heatmap_name(path: Path) -> str:
 
 def write_heatmap(
     image: NDArray[np.uint8],
-    pixels: NDArray[np.float32],
-    heat_range: tuple[float, float],
+    heat: NDArray[np.float32],
     path: Path,
 ) -> None:
-    """Write the anomaly map ``(h, w)`` laid over its image ``(H, W, 3)``, at the image's size."""
+    """Write the heat ``(h, w)`` in [0, 1] laid over its image ``(H, W, 3)``, at its size."""
     height, width = image.shape[:2]
-    resized = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
-    Image.fromarray(overlay(image, resized, *heat_range)).save(path)
+    resized = np.asarray(Image.fromarray(heat).resize((width, height), Image.Resampling.BILINEAR))
+    Image.fromarray(overlay(image, resized, 0, 1)).save(path)

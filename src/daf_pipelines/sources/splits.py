@@ -5,6 +5,7 @@ seed and by what is drawn, and never parting images of one group (one object, lo
 """
 
 import hashlib
+from typing import Any
 
 import pandas as pd
 
@@ -25,11 +26,13 @@ def decide_splits(
         seed: Of what is drawn.
 
     Returns:
-        The table with `split`, `label` and `defect_type` decided.
+        The table with `split`, `label` and `defect_type` decided, and `drawn`: whether the test
+        split was drawn for the image.
     """
     table = _with_group(_label_by_mask(table))
-    drawn = table.index.isin(_drawn_test(table, test_share, seed))
-    split = table["split"].mask(drawn, "test").fillna("train")
+    undecided = table["split"].isna()
+    tested = table.index.isin(_drawn_test(table, test_share, seed))
+    split = table["split"].mask(tested, "test").fillna("train")
     # Normals only are trained on.
     anomalous = table["label"].eq(1).fillna(False).astype(bool)
     split = split.mask(anomalous & split.isin(["train", "calibration"]), "excluded")
@@ -38,7 +41,50 @@ def decide_splits(
         wanted = max(1, round(calibration_fraction * len(train)))
         held_out = draw(_units(train), wanted, f"calibration-{seed}")
         split = split.mask(split.index.isin(held_out), "calibration")
-    return table.assign(split=split)
+    return table.assign(split=split, drawn=undecided)
+
+
+def describe_split(
+    table: pd.DataFrame, findings: pd.DataFrame, test_share: float, seed: int
+) -> dict[str, Any]:
+    """Where a test split comes from, how large it is, and whether its images repeat.
+
+    Args:
+        table: As :func:`decide_splits` gives it.
+        findings: What the checks found: columns `check` and `file` are read.
+        test_share: As for :func:`decide_splits`.
+        seed: As for :func:`decide_splits`.
+
+    Returns:
+        ``origin`` ("the dataset's own", "drawn" or "partly drawn"), ``test_share`` of the normals
+        and ``seed`` (None where nothing was drawn), ``by_group``, ``sizes``, and ``repeats``, of
+        test images: ``within_test`` (pixels of another test image), ``of_train`` (looks like a copy
+        of an image that was trained on or held out), ``groups_in_train`` (groups on both sides).
+    """
+    split, normal = table["split"], table["label"].eq(0).fillna(False).astype(bool)
+    used = table[split.ne("excluded")]
+    drawn = bool(used["drawn"].any())
+    origin = "drawn" if used["drawn"].all() else "partly drawn" if drawn else "the dataset's own"
+    in_test = findings[findings["file"].isin(table.loc[split.eq("test"), "path"])]
+    checks = in_test["check"].value_counts()
+    copies = ("near_duplicate", "train_test_duplicate")
+    return {
+        "origin": origin,
+        "test_share": test_share if drawn else None,
+        "seed": seed if drawn else None,
+        "by_group": bool(used["group"].notna().any()),
+        "sizes": {
+            "train": int(split.eq("train").sum()),
+            "calibration": int(split.eq("calibration").sum()),
+            "test_normal": int((split.eq("test") & normal).sum()),
+            "test_anomalous": int((split.eq("test") & ~normal).sum()),
+        },
+        "repeats": {
+            "within_test": int(checks.get("duplicate", 0)),
+            "of_train": int(sum(checks.get(check, 0) for check in copies)),
+            "groups_in_train": int(findings["check"].eq("group_in_train_and_test").sum()),
+        },
+    }
 
 
 def draw(units: "pd.Series[str]", wanted: int, salt: str) -> "pd.Index[int]":

@@ -3,7 +3,7 @@
 A run is opened where training starts: what was made before is copied into it. Its id is kept beside
 the networks, so that the stages of ``dvc repro``, one process each, go on in the same run. Neither
 synthesis alone nor inference make a run, nor do images that are refused; ingestion alone records
-the dataset in an experiment of its own.
+the dataset in an experiment of its own, and a comparison of runs is in one of its own, too.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import AbstractDataset, DataCatalog
+from kedro.io import AbstractDataset, DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
@@ -19,6 +19,8 @@ from daf_pipelines.errors import StaleArtifactError, WeightsError
 from daf_pipelines.run_parameters import RunParameters
 
 MODELS = ("student", "trained_model", "detector")
+COMPARISON = ("comparison", "seeds", "comparison_page")
+TRACKING_STORE = "tracking_store"
 HISTORIES = {"student_history": "teacher_student", "decoder_history": "decoder"}
 
 
@@ -33,9 +35,11 @@ class TrackingHooks:
         self._context = context
 
     @hook_impl
-    def before_pipeline_run(self, catalog: DataCatalog) -> None:
-        """Nothing is open yet."""
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Nothing is open yet. A comparison is told where runs are recorded."""
         self._run, self._catalog = None, catalog
+        if TRACKING_STORE in pipeline.inputs():
+            catalog[TRACKING_STORE] = MemoryDataset(self._config)
 
     @hook_impl
     def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
@@ -80,6 +84,8 @@ class TrackingHooks:
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Register the evaluated detector and close the run."""
+        if "comparison" in pipeline.all_outputs():
+            self._log_comparison()
         if self._run is None:
             if pipeline.all_outputs() & {"manifest", "strategy_gallery"}:
                 self._log_dataset(pipeline)
@@ -116,6 +122,14 @@ class TrackingHooks:
             self._log(name)
         self._close("FINISHED")
 
+    def _log_comparison(self) -> None:
+        from daf_pipelines.tracking.run import ExperimentRun
+
+        run = ExperimentRun.of_comparison(self._config, self._catalog["comparison"].load())
+        for name in COMPARISON:
+            run.log_file(dataset_path(self._catalog[name]), "comparison")
+        run.close("FINISHED")
+
     def _log_earlier_outputs(self, node: Node) -> None:
         """Copy into the run what earlier nodes have left on disk."""
         from daf_pipelines.pipeline_registry import experiment
@@ -138,7 +152,14 @@ class TrackingHooks:
             medians = {k: v["q50"] for k, v in dataset.load()["masks"].items()}
             self._run.log_metrics({f"synthesis/{k}_median": v for k, v in medians.items()})
         if name == "metrics":
-            self._run.log_metrics(dataset.load())
+            from daf_pipelines.tracking.results import by_section, describe_results
+
+            self._run.log_metrics(by_section(dataset.load()))
+            self._run.tag(**{"mlflow.note.content": describe_results(dataset.load())})
+        if name == "defect_type_metrics":
+            from daf_pipelines.tracking.results import by_defect_type
+
+            self._run.log_metrics(by_defect_type(dataset.load()))
 
     def _register(self) -> None:
         from daf_pipelines.tracking.registry import model_name, register

@@ -36,7 +36,8 @@ SIGNATURE = ModelSignature(
         [
             ColSpec(DataType.double, "score"),
             ColSpec(DataType.long, "label"),
-            ColSpec(DataType.double, "threshold"),
+            ColSpec(DataType.double, "anomalous_area"),
+            ColSpec(DataType.double, "raw_score"),
         ]
     ),
     params=ParamSchema([ParamSpec("anomaly_map", DataType.boolean, False)]),

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from daf_pipelines.errors import ParameterError
+from daf_pipelines.resources import git_commit
 
 LOG = logging.getLogger(__name__)
 RECORD = "mlflow_run.json"
 METHOD = "daf"
 DATASETS = "-datasets"  # ends the name of the experiment that holds the datasets' cards
+COMPARISONS = "-comparisons"  # ... that holds the comparisons
 METRICS_PER_REQUEST = 1000
 DIGEST_LENGTH = 36  # MLflow's limit
 
@@ -122,13 +123,34 @@ class ExperimentRun:
         run = found[0] if found else client.create_run(experiment, run_name=name)
         return cls(client, RunRecord(run.info.run_id, summary["data_hash"]), is_new=not found)
 
+    @classmethod
+    def of_comparison(cls, config: dict[str, Any], table: pd.DataFrame) -> "ExperimentRun":
+        """A run that holds a comparison, in an experiment beside the compared ones.
+
+        Args:
+            config: section ``tracking`` of the configuration.
+            table: as :func:`~daf_pipelines.comparison.comparison_table` gives it.
+        """
+        client, experiment = _connect(config, f"{config['experiment']}{COMPARISONS}")
+        compared = table["run_id"].drop_duplicates().tolist()
+        run = client.create_run(experiment, run_name=f"comparison-of-{len(compared)}")
+        opened = cls(client, RunRecord(run.info.run_id, ""), is_new=True)
+        told = {name: table[name].unique() for name in ("dataset", "category", "strategy")}
+        opened.tag(
+            compared=", ".join(compared),
+            baseline=", ".join(table["baseline"].unique()),
+            **{name: ", ".join(sorted(values)) for name, values in told.items()},
+        )
+        return opened
+
     def _describe(self, parameters: dict[str, Any], project: Path) -> None:
         params = [Param(k, str(v)) for k, v in flatten(parameters).items()]
         self.client.log_batch(self.record.run_id, params=params)
         self.tag(
             strategy=parameters["synthesis"]["strategy"],
             method=METHOD,
-            git_commit=_git_commit(project),
+            seed=str(parameters["seed"]),
+            git_commit=git_commit(project),
             experiment=self.record.experiment,
         )
 
@@ -167,7 +189,7 @@ class ExperimentRun:
             self.client.log_batch(self.record.run_id, metrics=chunk)
 
     def log_metrics(self, metrics: dict[str, Any]) -> None:
-        """Record the final metrics that have a value."""
+        """Record metrics that have a value."""
         now = int(time.time() * 1000)
         numbers = {k: v for k, v in metrics.items() if _is_number(v)}
         entities = [Metric(k, float(v), now, 0) for k, v in numbers.items()]
@@ -194,21 +216,39 @@ def _can_go_on(client: MlflowClient, run_id: str, restart: bool) -> bool:
     return info.lifecycle_stage == "active" and not (restart and info.status == "FINISHED")
 
 
-def _connect(config: dict[str, Any], experiment: str) -> tuple[MlflowClient, str]:
-    """The store, and the id of an experiment in it."""
+def find_experiment(config: dict[str, Any], name: str) -> tuple[MlflowClient, str | None]:
+    """The store, and the id of an experiment in it; ``None`` where it has none of that name.
+
+    Raises:
+        ParameterError: MLflow refuses the tracking store.
+    """
     uri = tracking_uri(config)
     try:
         client = MlflowClient(uri)
-        found = client.get_experiment_by_name(experiment)
-        if found:
-            return client, str(found.experiment_id)
-        location = _artifact_location(uri, config["artifacts"])
+        found = client.get_experiment_by_name(name)
+    except MlflowException as error:
+        raise _refusal(uri, error) from error
+    return client, str(found.experiment_id) if found else None
+
+
+def _connect(config: dict[str, Any], experiment: str) -> tuple[MlflowClient, str]:
+    """The store, and the id of an experiment in it, which is made where it has none."""
+    client, found = find_experiment(config, experiment)
+    if found is not None:
+        return client, found
+    uri = tracking_uri(config)
+    location = _artifact_location(uri, config["artifacts"])
+    try:
         return client, str(client.create_experiment(experiment, artifact_location=location))
     except MlflowException as error:
-        raise ParameterError(
-            f"MLflow cannot use the tracking store {uri}: {error}. Correct the variable "
-            "MLFLOW_TRACKING_URI, or tracking.uri in conf/local/tracking.yml."
-        ) from error
+        raise _refusal(uri, error) from error
+
+
+def _refusal(uri: str, error: MlflowException) -> ParameterError:
+    return ParameterError(
+        f"MLflow cannot use the tracking store {uri}: {error}. Correct the variable "
+        "MLFLOW_TRACKING_URI, or tracking.uri in conf/local/tracking.yml."
+    )
 
 
 def _artifact_location(uri: str, folder: str) -> str | None:
@@ -220,14 +260,8 @@ def _artifact_location(uri: str, folder: str) -> str | None:
 
 
 def _run_name(dataset: str, parameters: dict[str, Any]) -> str:
-    return f"{dataset}-{parameters['synthesis']['strategy']}-seed{parameters['seed']}"
-
-
-def _git_commit(project: Path) -> str:
-    result = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=False
-    )
-    return result.stdout.strip() or "unknown"
+    # What runs mostly differ in comes first: MLflow's tables cut names off.
+    return f"{parameters['synthesis']['strategy']}-seed{parameters['seed']}-{dataset}"
 
 
 def _is_number(value: Any) -> bool:

@@ -1,0 +1,42 @@
+"""How to make an experiment again."""
+
+from typing import Any
+
+from daf_pipelines.parameters import ScoringParams, SynthesisParams, ThresholdParams, fingerprint
+from daf_pipelines.synthesis.presets import STRATEGIES
+from daf_pipelines.synthesis.validation import identity as synthesis_identity
+
+
+def experiment_parameters(
+    identity: dict[str, Any], scoring: ScoringParams, threshold: dict[str, Any]
+) -> dict[str, Any]:
+    """The parameters of an experiment, as ``conf/local/parameters.yml`` may hold them.
+
+    Args:
+        identity: What decided the model's weights, as the detector's metadata have it.
+        scoring: From model outputs to scores.
+        threshold: Section of that name.
+    """
+    dataset = {k: v for k, v in identity["dataset"].items() if k not in ("seed", "data_hash")}
+    phases = ("model", "teacher_student_training", "decoder_training")
+    return {
+        "seed": identity["dataset"]["seed"],
+        "dataset": dataset,
+        "synthesis": _synthesis(identity["synthesis"]),
+        **{name: identity[name] for name in phases},
+        "scoring": scoring.model_dump(mode="json"),
+        "threshold": ThresholdParams.model_validate(threshold).model_dump(mode="json"),
+    }
+
+
+def _synthesis(identity: dict[str, Any]) -> dict[str, Any]:
+    """The section that has this identity: a preset, perhaps on another ground, or one's own."""
+    section = {k: v for k, v in identity.items() if k != "operators"}
+    if section["strategy"] in STRATEGIES:
+        for foreground in (None, "object", "none"):
+            preset = section | {"foreground": foreground}
+            # As JSON: what was read back has lists for tuples.
+            found = synthesis_identity(SynthesisParams.model_validate(preset))
+            if fingerprint(found) == fingerprint(identity):
+                return preset
+    return section | {"strategies": {section["strategy"]: identity["operators"]}}
