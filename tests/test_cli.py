@@ -1,7 +1,9 @@
 """The command line as a user meets it: every mistake ends in one clear message."""
 
+import errno
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,12 +11,15 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import pandas as pd
 import pytest
 from click.testing import Result
+from kedro.io import DatasetError
 from PIL import Image
 
 from daf_pipelines.__main__ import main
+from daf_pipelines.cli import _explain, _without_traceback
 from small_project import ROOT, SmallProject
 
 PATIENCE_SECONDS = 60
@@ -296,6 +301,27 @@ class TestImages:
         after = {name: project.path(name).stat().st_mtime_ns for name in written(project)}
         changed = {name for name in after if after[name] != before.get(name)}
         assert made(changed) == {"08_reporting/data_checks.csv"}
+
+
+class TestExplanations:
+    def test_full_disk_while_an_output_is_saved(self) -> None:
+        error = DatasetError("Failed while saving data to dataset")
+        error.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/student.pt")
+        text = _explain(error)
+        assert text is not None
+        assert text.startswith("No space left on device: a/student.pt. Free space")
+        assert "the same command goes on from the last checkpoint" in text
+
+    def test_other_errors_keep_their_traceback(self) -> None:
+        assert _explain(OSError(errno.EIO, "Input/output error")) is None
+
+    def test_stopped_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def stopped(**_: object) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(click.exceptions.Exit) as caught:
+            _without_traceback(stopped)(pipelines=[], pipeline=None)
+        assert caught.value.exit_code == 130
 
 
 class TestInference:

@@ -1,8 +1,10 @@
 """``kedro run`` for this project: a user's mistake ends in one message, without a traceback."""
 
 import copy
+import errno
 import functools
 import logging
+import signal
 from typing import Any
 
 import click
@@ -15,6 +17,8 @@ from yaml import YAMLError
 from daf_pipelines.errors import DAFError
 from daf_pipelines.sources.base import require_known
 
+AT_ONCE = "Stopped at once. The same command goes on from the last checkpoint."
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # They tell of an error beside the message or the traceback that the command ends with.
 LOUD_LOGGERS = ("kedro.pipeline.node", "kedro.runner.sequential_runner")
 
@@ -23,12 +27,23 @@ class _Mistake(click.ClickException):
     """Shown as ``Error: ...``, exit status 1."""
 
 
+def _stopped(message: str, number: signal.Signals) -> click.exceptions.Exit:
+    """Asked for by a signal: not an error, but the exit status that goes with the signal."""
+    click.echo(message, err=True)
+    return click.exceptions.Exit(128 + number)
+
+
 def _explain(error: Exception) -> str | None:
     """What a user's mistake is; ``None`` for any other error."""
     cause: BaseException | None = error
     while cause is not None:  # Kedro wraps what datasets raise.
         if isinstance(cause, DAFError | MissingConfigException):
             return str(cause)
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return (
+                f"{cause.strerror}: {cause.filename or cause}. Free space; then the same command "
+                "goes on from the last checkpoint."
+            )
         if isinstance(cause, YAMLError):
             return f"The configuration is not valid YAML: {cause}"
         if isinstance(cause, FileNotFoundError) and isinstance(error, DatasetError):
@@ -46,7 +61,12 @@ def _without_traceback(callback: Any) -> Any:
             for name in kwargs["pipelines"] or filter(None, [kwargs["pipeline"]]):
                 require_known("--pipelines", name, pipelines)
             return callback(*args, **kwargs)
+        except KeyboardInterrupt as error:
+            raise _stopped(AT_ONCE, signal.SIGINT) from error
         except Exception as error:
+            number = getattr(error, "signal", None)  # the class is imported with torch only
+            if isinstance(error, DAFError) and number is not None:
+                raise _stopped(str(error), number) from error
             message = _explain(error)
             if message is None:
                 raise

@@ -152,7 +152,13 @@ class FolderDataset(_PathDataset):
 
     def load(self) -> Path:
         """The folder, made where it is missing."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"The folder {self.path} cannot be made: {error.strerror}. Make what it lies in "
+                "writable, or use another folder, with --params data_dir=FOLDER."
+            ) from error
         return self.path
 
     def save(self, data: Path) -> None:

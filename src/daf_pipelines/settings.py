@@ -9,6 +9,9 @@ from daf_pipelines.tracking.hooks import TrackingHooks
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+# Seven retries take minutes, in which training would stand still; what fails is tried again later.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 # Hooks run in reverse order: parameters are checked before a run is opened, and the results are
 # shown after it is closed.

@@ -1,9 +1,20 @@
+import contextlib
+import errno
+import os
 import pickle
+import re
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
 
-from daf_pipelines.training.checkpoints import Checkpoint
+from daf_pipelines.training import locks
+from daf_pipelines.training.checkpoints import Checkpoint, CheckpointError, check_folder
+from daf_pipelines.training.locks import LockedError
 
 
 @pytest.fixture
@@ -45,18 +56,189 @@ def test_replaced_in_one_step(checkpoint):
     assert [p.name for p in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
 
 
-def test_failure_while_writing_leaves_the_previous_one(checkpoint, monkeypatch):
-    checkpoint.save({"step": 1})
+FULL = """
+import resource, sys
+from pathlib import Path
+import torch
+from daf_pipelines.training.checkpoints import Checkpoint, CheckpointError
 
-    def fail(state, file):
-        file.write(b"half a checkpoint")
-        raise OSError("No space left on device")
+checkpoint = Checkpoint(Path(sys.argv[1]))
+checkpoint.save({"step": 1})
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
+try:
+    checkpoint.save({"step": 2, "weights": torch.ones(2**20)})
+except CheckpointError as error:
+    print(error)
+"""
 
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.save({"step": 2})
-    assert checkpoint.load() == {"step": 1}
-    assert [p.name for p in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
+
+@contextmanager
+def ordinary_user():
+    """The rights of a user who is not root, whom everything is writable for."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+class TestFailure:
+    def assert_intact(self, checkpoint):
+        assert checkpoint.load() == {"step": 1}
+        assert [p.name for p in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
+
+    def test_full_disk(self, small_disk):
+        checkpoint = Checkpoint.of(small_disk, "decoder", "0123abcd")
+        checkpoint.save({"step": 1})
+        with pytest.raises(CheckpointError) as caught:
+            checkpoint.save({"step": 2, "weights": torch.ones(2**20)})
+        self.assert_intact(checkpoint)
+        text = str(caught.value)
+        assert f"The checkpoint of step 2 could not be written to {checkpoint.path}" in text
+        assert re.search(r"No space left on device \(0\.\d MiB free there\)", text)
+        assert "Free space" in text
+        assert text.endswith("the same command goes on from step 1.")
+        checkpoint.save({"step": 3})
+
+    def test_full_before_the_first_one(self, small_disk):
+        checkpoint = Checkpoint.of(small_disk, "decoder", "0123abcd")
+        with pytest.raises(CheckpointError, match=r"none was .* the same command starts again"):
+            checkpoint.save({"step": 2, "weights": torch.ones(2**20)})
+        assert list(small_disk.iterdir()) == []
+
+    def test_file_that_may_not_grow(self, checkpoint):
+        command = [sys.executable, "-c", FULL, str(checkpoint.path)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        output = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        )
+        assert "step 2 could not be written" in output.stdout, output.stderr
+        assert "goes on from step 1" in output.stdout
+        self.assert_intact(checkpoint)
+
+    def test_other_errors_stay_what_they_are(self, checkpoint, monkeypatch):
+        def fail(state, file):
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(torch, "save", fail)
+        with pytest.raises(RuntimeError, match="a bug"):
+            checkpoint.save({"step": 2})
+        assert list(checkpoint.path.parent.iterdir()) == []
+
+
+class TestFolder:
+    def test_is_made(self, tmp_path):
+        check_folder(tmp_path / "a" / "b")
+        assert list((tmp_path / "a" / "b").iterdir()) == []
+
+    def test_below_a_file(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(CheckpointError, match=r"file/checkpoints: Not a directory.*data_dir"):
+            check_folder(tmp_path / "file" / "checkpoints")
+
+    def test_read_only(self, tmp_path):
+        with tempfile.TemporaryDirectory(dir="/tmp") as name:
+            folder = Path(name)
+            folder.chmod(0o555)
+            with (
+                ordinary_user(),
+                pytest.raises(CheckpointError, match="Permission denied") as caught,
+            ):
+                check_folder(folder)
+            folder.chmod(0o755)
+        assert str(folder) in str(caught.value)
+        assert "Nothing has been trained yet" in str(caught.value)
+
+    def test_full(self, small_disk):
+        with contextlib.suppress(OSError):
+            (small_disk / "large").write_bytes(bytes(2**20))
+        with pytest.raises(CheckpointError, match="No space left"):
+            check_folder(small_disk)
+        assert [p.name for p in small_disk.iterdir()] == ["large"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from daf_pipelines.training.checkpoints import Checkpoint
+
+with Checkpoint(Path(sys.argv[1])).reserved():
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def holder(checkpoint):
+    """A process that holds the checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(checkpoint.path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+class TestReserved:
+    def test_by_another_process(self, checkpoint):
+        with holder(checkpoint) as process:
+            with pytest.raises(LockedError) as caught, checkpoint.reserved():
+                pass
+            assert f"decoder-0123abcd is already being worked on by process {process.pid}" in str(
+                caught.value
+            )
+            assert "Wait for it" in str(caught.value)
+            # Of another phase or experiment: free.
+            other = Checkpoint.of(checkpoint.path.parent, "decoder", "0123abce")
+            with other.reserved():
+                pass
+
+    def test_lock_of_a_killed_process_is_taken_over(self, checkpoint):
+        with holder(checkpoint):
+            pass
+        (left,) = checkpoint.path.parent.iterdir()
+        assert left.suffix == ".lock"
+        with checkpoint.reserved():
+            assert left.read_text() == str(os.getpid())
+        assert list(checkpoint.path.parent.iterdir()) == []
+
+    def test_file_system_without_locks(self, checkpoint, monkeypatch, caplog):
+        def fail(*_):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(locks.fcntl, "flock", fail)
+        with checkpoint.reserved():
+            assert "cannot be locked (No locks available)" in caplog.text
+
+    def test_is_free_after_an_error(self, checkpoint):
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError), checkpoint.reserved():
+                raise ZeroDivisionError
+        assert list(checkpoint.path.parent.iterdir()) == []
+
+    def test_lock_that_its_holder_removes_meanwhile(self, checkpoint, monkeypatch):
+        opened, first = os.open, []
+
+        def open_old(path, *arguments):
+            descriptor = opened(path, *arguments)
+            if not first:
+                first.append(descriptor)
+                Path(path).unlink()
+            return descriptor
+
+        monkeypatch.setattr(locks.os, "open", open_old)
+        with checkpoint.reserved():
+            assert checkpoint.path.with_suffix(".lock").is_file()
 
 
 def test_code_is_not_run_on_loading(checkpoint):

@@ -1,5 +1,9 @@
+import contextlib
 import copy
 import logging
+import os
+import signal
+import threading
 
 import pandas as pd
 import pytest
@@ -9,8 +13,11 @@ from torch import nn
 from daf_pipelines.errors import DAFError, ParameterError
 from daf_pipelines.parameters import DecoderTrainingParams
 from daf_pipelines.training import loop
-from daf_pipelines.training.checkpoints import Checkpoint
+from daf_pipelines.training.checkpoints import Checkpoint, CheckpointError
+from daf_pipelines.training.interruption import SIGNALS, TrainingInterruptedError
+from daf_pipelines.training.locks import LockedError
 from daf_pipelines.training.loop import TrainingDivergedError, choose_device, run_phase
+from daf_pipelines.training.observers import observed
 from daf_pipelines.training.schedules import learning_rate
 
 
@@ -110,6 +117,197 @@ class TestOptimisation:
             assert history.loc[step, "learning_rate"] == rate
         for found, expected in zip(toy.weights, weights, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+class TestUndisturbed:
+    def test_weights_are_those_of_a_plain_loop_bit_for_bit(self, tmp_path):
+        toy = Toy(tmp_path, checkpoint_every=1)
+        plain = copy.deepcopy(toy)
+        with observed(lambda *_: None):
+            toy.run()
+        optimiser = torch.optim.AdamW(
+            plain.modules.parameters(), lr=0.05, weight_decay=plain.params.weight_decay
+        )
+        for step in range(12):
+            optimiser.param_groups[0]["lr"] = learning_rate(plain.params, step, 4)
+            optimiser.zero_grad()
+            terms = plain.terms(Numbers()[step])
+            torch.stack(list(terms.values())).sum().backward()
+            optimiser.step()
+        assert same_weights(toy, plain)
+
+
+class TestObservers:
+    @pytest.fixture
+    def told(self):
+        found = []
+        with observed(lambda phase, history: found.append((phase, len(history)))):
+            yield found
+
+    def test_told_at_the_end(self, tmp_path, told):
+        Toy(tmp_path).run()
+        assert told == [("toy", 12)]
+
+    def test_told_every_few_seconds(self, tmp_path, told, monkeypatch):
+        monkeypatch.setattr(loop, "TELL_EVERY_SECONDS", -1.0)
+        Toy(tmp_path).run()
+        assert told == [("toy", n) for n in [*range(1, 13), 12]]
+
+    def test_told_of_all_steps_after_a_resume(self, tmp_path, told):
+        with pytest.raises(Killed):
+            Toy(tmp_path, killed_at=6).run()
+        assert told == []  # it ends at once
+        Toy(tmp_path).run()
+        assert told == [("toy", 12)]
+
+    def test_told_before_an_error_ends_it(self, tmp_path, told):
+        toy = Toy(tmp_path)
+        toy.losses = lambda batch: {"a": toy.terms(batch)["a"] * (1 if len(told) else float("nan"))}
+        with pytest.raises(TrainingDivergedError, match=r"not finite at step 0\. Lower"):
+            toy.run()
+        assert told == []  # there was no step
+
+    def test_not_told_outside_of_the_block(self, tmp_path):
+        found = []
+        with observed(lambda *arguments: found.append(arguments)):
+            pass
+        Toy(tmp_path).run()
+        assert found == []
+
+
+class TestInterruption:
+    def interrupt(self, toy, number, step):
+        terms = toy.terms
+
+        def interrupted(batch):
+            if len(toy.seen) == step:
+                os.kill(os.getpid(), number)
+            return terms(batch)
+
+        toy.terms = interrupted
+        with pytest.raises(TrainingInterruptedError) as caught:
+            toy.run()
+        return caught.value
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("step", [1, 6, 12])
+    def test_finishes_the_step_and_goes_on_bit_for_bit(self, tmp_path, number, step):
+        undisturbed = Toy(tmp_path / "a")
+        expected = undisturbed.run()
+        before = [signal.getsignal(n) for n in SIGNALS]
+        stopped = Toy(tmp_path / "b")
+        error = self.interrupt(stopped, number, step)
+        assert [signal.getsignal(n) for n in SIGNALS] == before
+        assert error.signal == number
+        assert str(error) == (
+            f"toy stopped by {signal.Signals(number).name} after step {step} of 12; its state is "
+            f"saved in {stopped.checkpoint.path}. The same command goes on from there."
+        )
+        assert stopped.checkpoint.load()["step"] == step
+        resumed = Toy(tmp_path / "b")
+        result = resumed.run()
+        assert len(resumed.seen) == 12 - step
+        assert same_weights(resumed, undisturbed)
+        pd.testing.assert_frame_equal(result.history, expected.history, check_exact=True)
+
+    def test_handlers_are_restored(self, tmp_path):
+        before = [signal.getsignal(n) for n in SIGNALS]
+        Toy(tmp_path / "a").run()
+        with pytest.raises(Killed):
+            Toy(tmp_path / "b", killed_at=2).run()
+        assert [signal.getsignal(n) for n in SIGNALS] == before
+
+    def test_second_one_ends_at_once(self, tmp_path):
+        toy = Toy(tmp_path)
+
+        def twice(batch):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("went on")
+
+        toy.terms = twice
+        previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                toy.run()
+        finally:
+            signal.signal(signal.SIGINT, previous)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_after_the_last_step_it_is_not_lost(self, tmp_path):
+        toy = Toy(tmp_path)
+        with (
+            observed(lambda *_: os.kill(os.getpid(), signal.SIGTERM)),
+            pytest.raises(TrainingInterruptedError, match="SIGTERM after step 12 of 12"),
+        ):
+            toy.run()
+        assert toy.checkpoint.load()["step"] == 12
+
+    def test_ignored_signals_stay_ignored(self, tmp_path):
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            toy = Toy(tmp_path)
+            toy.losses = lambda batch: os.kill(os.getpid(), signal.SIGINT) or toy.terms(batch)
+            assert len(toy.run().history) == 12
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    def test_outside_of_the_main_thread_nothing_is_handled(self, tmp_path):
+        before = [signal.getsignal(n) for n in SIGNALS]
+        toy, seen = Toy(tmp_path), []
+        terms = toy.terms
+        toy.terms = lambda batch: (
+            seen.append([signal.getsignal(n) for n in SIGNALS]) or terms(batch)
+        )
+        thread = threading.Thread(target=toy.run)
+        thread.start()
+        thread.join()
+        assert seen == [before] * 12
+        assert toy.checkpoint.load()["step"] == 12
+
+
+class TestDisk:
+    def test_full_in_training_and_gone_on_with(self, tmp_path, small_disk):
+        undisturbed = Toy(tmp_path / "a")
+        undisturbed.run()
+        toy, large = Toy(small_disk), small_disk / "large"
+        terms = toy.terms
+
+        def fill(batch):
+            if len(toy.seen) == 6:
+                with contextlib.suppress(OSError):
+                    large.write_bytes(bytes(2**20))
+            return terms(batch)
+
+        toy.terms = fill
+        with pytest.raises(CheckpointError, match="the same command goes on from step 4"):
+            toy.run()
+        assert {p.name for p in small_disk.iterdir()} == {toy.checkpoint.path.name, "large"}
+        large.unlink()
+        resumed = Toy(small_disk)
+        resumed.run()
+        assert len(resumed.seen) == 8
+        assert same_weights(resumed, undisturbed)
+
+    def test_unwritable_before_the_first_step(self, tmp_path):
+        (tmp_path / "file").touch()
+        toy = Toy(tmp_path / "file")
+        with pytest.raises(CheckpointError, match="Nothing has been trained yet"):
+            toy.run()
+        assert toy.seen == []
+
+    def test_two_at_once(self, tmp_path):
+        toy, second = Toy(tmp_path), Toy(tmp_path)
+        terms = toy.terms
+
+        def meanwhile(batch):
+            with pytest.raises(LockedError, match=f"by process {os.getpid()}"):
+                second.run()
+            return terms(batch)
+
+        toy.terms = meanwhile
+        assert len(toy.run().history) == 12
+        assert second.seen == []
 
 
 class TestHistory:
@@ -212,7 +410,7 @@ class TestDivergence:
         with pytest.raises(TrainingDivergedError) as caught:
             toy.run()
         assert isinstance(caught.value, DAFError)
-        assert "toy: the loss b is not finite at step 5" in str(caught.value)
+        assert "toy: the loss b is not finite at step 5 (before: a 0." in str(caught.value)
         assert "learning_rate" in str(caught.value)
         # What was spoilt is not kept.
         state = toy.checkpoint.load()

@@ -23,6 +23,7 @@ from daf_pipelines.sources.image_set import ImageSet
 from daf_pipelines.training import (
     TrainingData,
     TrainingDivergedError,
+    TrainingMemoryError,
     initialise,
     phases,
     train_decoder,
@@ -360,6 +361,26 @@ class TestDivergence:
         params = student_params(learning_rate=1e30, length=20)
         with pytest.raises(TrainingDivergedError, match=r"teacher-student: the loss .*not finite"):
             train_student(model, training_data(), params)
+
+
+class TestMemory:
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_names_the_settings_that_help(
+        self, model_params, training_data, normals, monkeypatch, precision
+    ):
+        def full(self, outliers):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nMore")
+
+        model = initialise(model_params(), normals, 0)
+        monkeypatch.setattr(type(model), "study", full)
+        for train, params in ((train_student, student_params), (train_decoder, decoder_params)):
+            with pytest.raises(TrainingMemoryError) as caught:
+                train(model, training_data(), params(precision=precision))
+            text = str(caught.value)
+            assert f"in {train.__name__} with batch_size 4, image size 64 and {precision}" in text
+            assert "Tried to allocate 20 GiB. Lower the phase's batch_size or" in text
+            assert "dataset.image_size" in text
+            assert ("precision: bfloat16" in text) == (precision == "float32")
 
 
 NO_TEXTURES = np.zeros((0, 3, 8, 8), np.uint8)

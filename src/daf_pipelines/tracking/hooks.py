@@ -6,6 +6,8 @@ synthesis alone nor inference make a run, nor do images that are refused; ingest
 the dataset in an experiment of its own, and a comparison of runs is in one of its own, too.
 """
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,10 @@ class TrackingHooks:
     """One MLflow run an experiment."""
 
     _run: Any = None  # an ExperimentRun while one is open; MLflow is imported only then
+    _outbox: Any = None  # through which all is recorded while it is open
+
+    def __init__(self) -> None:
+        self._held = ExitStack()  # what an open run holds: its lock, and the curves' observer
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -37,6 +43,7 @@ class TrackingHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Nothing is open yet. A comparison is told where runs are recorded."""
+        self._held.close()  # of a run that was interrupted
         self._run, self._catalog = None, catalog
         if TRACKING_STORE in pipeline.inputs():
             catalog[TRACKING_STORE] = MemoryDataset(self._config)
@@ -50,12 +57,18 @@ class TrackingHooks:
 
     def _open(self, node: Node, dataset: dict[str, Any]) -> None:
         from daf_pipelines.parameters import fingerprint
-        from daf_pipelines.tracking.run import RECORD, ExperimentRun
+        from daf_pipelines.tracking.outbox import Outbox
+        from daf_pipelines.tracking.run import RECORD, ExperimentRun, tracking_uri
+        from daf_pipelines.training.checkpoints import check_folder
+        from daf_pipelines.training.locks import locked
+        from daf_pipelines.training.observers import observed
 
         parameters = RunParameters.of(self._context.config_loader["parameters"]).experiment()
         key = fingerprint(parameters, dataset["data_hash"])
         # Where the run is recorded until its experiment has been evaluated.
         self._unfinished = dataset_path(self._catalog["checkpoints"]) / f"run-{key}.json"
+        check_folder(self._unfinished.parent)
+        self._held.enter_context(locked(self._unfinished.with_suffix(".lock"), "This experiment"))
         # The model that the node starts from says best which run it belongs to.
         models = [name for name in (*node.inputs, *node.outputs) if name in MODELS]
         records = [dataset_path(self._catalog[name]) / RECORD for name in models]
@@ -69,7 +82,10 @@ class TrackingHooks:
             restart="student" in node.outputs,
         )
         self._run.record.write(self._unfinished.parent, self._unfinished.name)
-        if self._run.is_new:
+        self._held.enter_context(observed(self._record_curves))
+        marker = self._unfinished.with_suffix(".missing")
+        self._outbox = Outbox(marker, tracking_uri(self._config))
+        if self._run.is_new or self._outbox.owes:
             self._log_earlier_outputs(node)
 
     @hook_impl
@@ -77,7 +93,7 @@ class TrackingHooks:
         """Record what a node made."""
         if self._run is None:
             return
-        self._log(dataset_name)
+        self._record(dataset_name)
         if dataset_name in MODELS:
             self._run.record.write(dataset_path(self._catalog[dataset_name]))
 
@@ -90,22 +106,25 @@ class TrackingHooks:
             if pipeline.all_outputs() & {"manifest", "strategy_gallery"}:
                 self._log_dataset(pipeline)
             return
-        if "metrics" in pipeline.all_outputs():
-            self._register()
-        self._close("FINISHED")
-        if "metrics" in pipeline.all_outputs():
-            self._forget_checkpoints()
+        with self._held:
+            if "metrics" in pipeline.all_outputs():
+                self._outbox.send("the registered model", self._register)
+            recorded = self._close("FINISHED")
+            if "metrics" in pipeline.all_outputs() and recorded:
+                self._forget_checkpoints()
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
-        """Close the run as failed: training it again goes on in it. A refused one never was."""
-        if self._run is None:
-            return
-        run = self._run
-        self._close("FAILED")
-        if run.is_new and isinstance(error, StaleArtifactError | WeightsError):
-            self._unfinished.unlink(missing_ok=True)
-            run.discard()
+        """Close the run: training it again goes on in it. A refused one never was."""
+        with self._held:
+            if self._run is None:
+                return
+            run = self._run
+            self._close(_status(error))
+            if run.is_new and isinstance(error, StaleArtifactError | WeightsError):
+                self._outbox.send("that it was refused", run.discard)
+                for suffix in (".json", ".missing"):
+                    self._unfinished.with_suffix(suffix).unlink(missing_ok=True)
 
     @property
     def _config(self) -> dict[str, Any]:
@@ -120,7 +139,8 @@ class TrackingHooks:
         self._run = ExperimentRun.of_dataset(self._config, summary)
         for name in sorted(pipeline.all_outputs()):
             self._log(name)
-        self._close("FINISHED")
+        self._run.close("FINISHED")
+        self._run = None
 
     def _log_comparison(self) -> None:
         from daf_pipelines.tracking.run import ExperimentRun
@@ -137,7 +157,14 @@ class TrackingHooks:
         whole = experiment()
         for name in sorted(whole.all_outputs() - whole.from_nodes(node.name).all_outputs()):
             if name in self._catalog and self._catalog[name].exists():
-                self._log(name)
+                self._record(name)
+
+    def _record(self, name: str) -> None:
+        self._outbox.send(name, partial(self._log, name))
+
+    def _record_curves(self, phase: str, history: Any) -> None:
+        curves = partial(self._run.log_history, phase.replace("-", "_"), history)
+        self._outbox.send(f"the curves of {phase}", curves)
 
     def _log(self, name: str) -> None:
         dataset = self._catalog[name]
@@ -172,9 +199,15 @@ class TrackingHooks:
             self._catalog["train_images"].load().images[0],
         )
 
-    def _close(self, status: str) -> None:
-        self._run.close(status)
+    def _close(self, status: str) -> bool:
+        """Whether all is recorded; otherwise the run is not finished, and gone on with later."""
+
+        def close(whole: bool) -> None:
+            self._run.close(status if whole or status != "FINISHED" else "FAILED")
+
+        recorded: bool = self._outbox.close(close)
         self._run = None
+        return recorded
 
     def _forget_checkpoints(self) -> None:
         """The experiment is complete: the next one of these parameters starts anew."""
@@ -185,6 +218,12 @@ class TrackingHooks:
         for key in checkpoint_fingerprints(identity):
             for file in dataset_path(self._catalog["checkpoints"]).glob(f"*-{key}.*"):
                 file.unlink()
+
+
+def _status(error: Exception) -> str:
+    from daf_pipelines.training.interruption import TrainingInterruptedError
+
+    return "KILLED" if isinstance(error, TrainingInterruptedError) else "FAILED"
 
 
 def dataset_path(dataset: AbstractDataset[Any, Any]) -> Path:

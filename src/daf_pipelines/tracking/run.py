@@ -74,6 +74,7 @@ class ExperimentRun:
         self.client = client
         self.record = record
         self.is_new = is_new
+        self._next_steps: dict[str, int] = {}  # of the curves, by phase
 
     @classmethod
     def open(
@@ -101,13 +102,16 @@ class ExperimentRun:
             ParameterError: MLflow refuses the tracking store.
         """
         client, experiment = _connect(config, config["experiment"])
-        for record in filter(None, map(RunRecord.read, candidates)):
-            if record.experiment == key and _can_go_on(client, record.run_id, restart):
-                client.update_run(record.run_id, status="RUNNING")
-                return cls(client, record, is_new=False)
-        run = client.create_run(experiment, run_name=_run_name(name, parameters))
-        opened = cls(client, RunRecord(run.info.run_id, key), is_new=True)
-        opened._describe(parameters, project)
+        try:
+            for record in filter(None, map(RunRecord.read, candidates)):
+                if record.experiment == key and _can_go_on(client, record.run_id, restart):
+                    client.update_run(record.run_id, status="RUNNING")
+                    return cls(client, record, is_new=False)
+            run = client.create_run(experiment, run_name=_run_name(name, parameters))
+            opened = cls(client, RunRecord(run.info.run_id, key), is_new=True)
+            opened._describe(parameters, project)
+        except MlflowException as error:
+            raise _refusal(tracking_uri(config), error) from error
         return opened
 
     @classmethod
@@ -176,17 +180,27 @@ class ExperimentRun:
         )
 
     def log_history(self, phase: str, history: pd.DataFrame) -> None:
-        """Record the curves of a training phase by step."""
-        now = int(time.time() * 1000)
+        """Record the curves of a training phase by step, leaving out steps that the run has."""
         columns = [c for c in history.columns if c not in ("step", "epoch")]
-        metrics = [
-            Metric(f"{phase}/{c}", float(value), now, int(step))
-            for c in columns
-            for step, value in zip(history["step"], history[c], strict=True)
-        ]
-        for start in range(0, len(metrics), METRICS_PER_REQUEST):
-            chunk = metrics[start : start + METRICS_PER_REQUEST]
-            self.client.log_batch(self.record.run_id, metrics=chunk)
+        new = history[history["step"] >= self._next_step(phase)]
+        now = int(time.time() * 1000)
+        size = METRICS_PER_REQUEST // len(columns)  # whole steps: a failure leaves no gaps
+        for start in range(0, len(new), size):
+            part = new.iloc[start : start + size]
+            metrics = [
+                Metric(f"{phase}/{c}", float(row[c]), now, int(row["step"]))
+                for row in part.to_dict("records")
+                for c in columns
+            ]
+            self.client.log_batch(self.record.run_id, metrics=metrics)
+            self._next_steps[phase] = int(part["step"].iloc[-1]) + 1
+
+    def _next_step(self, phase: str) -> int:
+        if phase not in self._next_steps:
+            key = f"{phase}/learning_rate"  # every phase has it
+            known = [] if self.is_new else self.client.get_metric_history(self.record.run_id, key)
+            self._next_steps[phase] = max((m.step + 1 for m in known), default=0)
+        return self._next_steps[phase]
 
     def log_metrics(self, metrics: dict[str, Any]) -> None:
         """Record metrics that have a value."""
@@ -246,8 +260,8 @@ def _connect(config: dict[str, Any], experiment: str) -> tuple[MlflowClient, str
 
 def _refusal(uri: str, error: MlflowException) -> ParameterError:
     return ParameterError(
-        f"MLflow cannot use the tracking store {uri}: {error}. Correct the variable "
-        "MLFLOW_TRACKING_URI, or tracking.uri in conf/local/tracking.yml."
+        f"MLflow cannot use the tracking store {uri}: {error}. Start its server, or correct the "
+        "variable MLFLOW_TRACKING_URI, or tracking.uri in conf/local/tracking.yml."
     )
 
 

@@ -1,11 +1,23 @@
 """Checkpoints: written atomically, resumed only by the same experiment."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from daf_pipelines.errors import DAFError
+from daf_pipelines.training.locks import locked
+
+MEBIBYTE = 2**20
+
+
+class CheckpointError(DAFError):
+    """A checkpoint, or its folder, cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +39,35 @@ class Checkpoint:
         """The checkpoint of ``phase`` of the experiment with this fingerprint."""
         return cls(folder / f"{phase}-{fingerprint}.pt")
 
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Keep other processes off this checkpoint; what cannot be written is found here.
+
+        Raises:
+            CheckpointError: the folder is not writable.
+            LockedError: another process trains the same experiment.
+        """
+        check_folder(self.path.parent)
+        with locked(self.path.with_suffix(".lock"), f"The training {self.path.stem}"):
+            yield
+
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint in one step; a kill leaves the previous one intact."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Replace the checkpoint in one step; a kill leaves the previous one intact.
+
+        Raises:
+            CheckpointError: the disk is full, or the folder is not writable.
+        """
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            self._write(state, temporary)
+        except (OSError, RuntimeError) as error:
+            reason = _reason(error)
+            if reason is None:
+                raise
+            raise self._failure(state, reason) from error
+
+    def _write(self, state: dict[str, Any], temporary: Path) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
                 torch.save(state, file)
@@ -38,7 +75,18 @@ class Checkpoint:
                 os.fsync(file.fileno())
             temporary.replace(self.path)
         finally:
-            temporary.unlink(missing_ok=True)
+            if temporary.exists():
+                temporary.unlink()
+
+    def _failure(self, state: dict[str, Any], reason: OSError) -> CheckpointError:
+        saved = self.load()
+        kept = f"the one of step {saved['step']}" if saved else "none was written before"
+        goes_on = f"goes on from step {saved['step']}" if saved else "starts again"
+        return CheckpointError(
+            f"The checkpoint of step {state['step']} could not be written to {self.path}: "
+            f"{reason.strerror or reason} ({_free(self.path.parent)}). Kept: {kept}. Free space, "
+            f"or make the folder writable; then the same command {goes_on}."
+        )
 
     def load(self) -> dict[str, Any] | None:
         """The saved state, or ``None`` where there is none."""
@@ -46,3 +94,39 @@ class Checkpoint:
             return None
         state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         return state
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder of the checkpoints, and refuse one that nothing can be written to.
+
+    Raises:
+        CheckpointError: with the path and the reason.
+    """
+    probe = folder / f".{os.getpid()}.probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b"checkpoint")
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"Checkpoints cannot be written to {folder}: {error.strerror} ({_free(folder)}). "
+            "Nothing has been trained yet. Make the folder writable, or free space; or use another "
+            "folder, with --params data_dir=FOLDER."
+        ) from error
+
+
+def _reason(error: BaseException) -> OSError | None:
+    """Of PyTorch's writer, the error of the file is only the context of its own."""
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, OSError):
+        found = found.__cause__ or found.__context__
+    return found
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free / MEBIBYTE:.1f} MiB free there"
+    except OSError:
+        return "free space unknown"

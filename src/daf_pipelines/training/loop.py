@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from daf_pipelines.errors import DAFError, ParameterError
 from daf_pipelines.parameters import PhaseParams
 from daf_pipelines.training.batches import Batch, Batches
 from daf_pipelines.training.checkpoints import Checkpoint
+from daf_pipelines.training.interruption import Interruption, TrainingInterruptedError
+from daf_pipelines.training.observers import tell
 from daf_pipelines.training.schedules import learning_rate, total_steps
 
 LOG = logging.getLogger(__name__)
 LOG_EVERY_SECONDS = 30.0
+TELL_EVERY_SECONDS = 15.0
 HISTORY = ["step", "epoch", "learning_rate"]  # and a column for each loss term
 
 Losses = dict[str, Tensor]
@@ -76,9 +80,31 @@ def run_phase(
         params: length, optimiser and schedule.
         checkpoint: where the state is kept.
 
+    The first SIGINT or SIGTERM ends it after the step at hand, with a checkpoint.
+
     Raises:
+        CheckpointError: the state cannot be written.
+        LockedError: another process trains the same.
         TrainingDivergedError: a loss term is not finite.
+        TrainingInterruptedError: SIGINT or SIGTERM asked for it.
     """
+    with checkpoint.reserved(), Interruption() as interruption:
+        result = _run(name, modules, batches, losses_of, params, checkpoint, interruption)
+    if interruption.received:  # after the last step
+        steps = len(result.history)
+        raise _interrupted(name, steps - 1, steps, checkpoint, interruption.received)
+    return result
+
+
+def _run(
+    name: str,
+    modules: nn.ModuleDict,
+    batches: Batches,
+    losses_of: Callable[[Batch], Losses],
+    params: PhaseParams,
+    checkpoint: Checkpoint,
+    interruption: Interruption,
+) -> PhaseResult:
     optimiser = torch.optim.AdamW(
         modules.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
     )
@@ -86,22 +112,34 @@ def run_phase(
     start, rows, seconds = _resume(checkpoint, modules, optimiser)
     if start:
         LOG.info("%s resumes at step %d of %d (%s)", name, start, steps, checkpoint.path)
-    began = logged = time.monotonic()
-    with tqdm(range(start, steps), name, steps, initial=start, disable=None) as bar:
-        for step in bar:
-            rate = learning_rate(params, step, batches.steps_per_epoch)
-            terms = _step(optimiser, rate, losses_of(batches[step]))
-            _check_finite(name, step, terms)
-            epoch = step // batches.steps_per_epoch
-            rows.append({"step": step, "epoch": epoch, "learning_rate": rate, **terms})
-            bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
-            now = time.monotonic()
-            if bar.disable and now - logged > LOG_EVERY_SECONDS:
-                logged = now
-                _log_progress(name, step, steps, terms, (now - began) / (step + 1 - start))
-            if (step + 1) % params.checkpoint_every == 0 or step + 1 == steps:
-                spent = seconds + now - began
-                checkpoint.save(_state(modules, optimiser, step + 1, rows, spent))
+    began = logged = told = time.monotonic()
+    try:
+        with tqdm(range(start, steps), name, steps, initial=start, disable=None) as bar:
+            for step in bar:
+                rate = learning_rate(params, step, batches.steps_per_epoch)
+                terms = _step(optimiser, rate, losses_of(batches[step]))
+                _check_finite(name, step, terms, rows)
+                epoch = step // batches.steps_per_epoch
+                rows.append({"step": step, "epoch": epoch, "learning_rate": rate, **terms})
+                bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
+                now = time.monotonic()
+                if bar.disable and now - logged > LOG_EVERY_SECONDS:
+                    logged = now
+                    _log_progress(name, step, steps, terms, (now - began) / (step + 1 - start))
+                due = (step + 1) % params.checkpoint_every == 0 or step + 1 == steps
+                stop = interruption.received  # read once: a signal may arrive at any moment
+                if due or stop:
+                    spent = seconds + now - began
+                    checkpoint.save(_state(modules, optimiser, step + 1, rows, spent))
+                if stop:
+                    raise _interrupted(name, step, steps, checkpoint, stop)
+                if now - told > TELL_EVERY_SECONDS:
+                    told = now
+                    tell(name, rows)
+    except Exception:
+        tell(name, rows)
+        raise
+    tell(name, rows)
     # A phase of no steps has a history, too: one that can be written and read.
     history = pd.DataFrame(rows, columns=None if rows else HISTORY)
     return PhaseResult(history, seconds + time.monotonic() - began)
@@ -116,13 +154,32 @@ def _step(optimiser: torch.optim.Optimizer, rate: float, losses: Losses) -> dict
     return {k: float(v.detach()) for k, v in losses.items()}
 
 
-def _check_finite(name: str, step: int, terms: dict[str, float]) -> None:
+def _check_finite(
+    name: str, step: int, terms: dict[str, float], rows: list[dict[str, float]]
+) -> None:
     wrong = [k for k, v in terms.items() if not math.isfinite(v)]
     if wrong:
         raise TrainingDivergedError(
-            f"{name}: the loss {', '.join(wrong)} is not finite at step {step}. Lower "
+            f"{name}: the loss {', '.join(wrong)} is not finite at step {step}{_last(rows)}. Lower "
             "learning_rate, or use precision: float32."
         )
+
+
+def _last(rows: list[dict[str, float]]) -> str:
+    if not rows:
+        return ""
+    losses = {k: v for k, v in rows[-1].items() if k not in HISTORY}
+    return f" (before: {', '.join(f'{k} {v:.4g}' for k, v in losses.items())})"
+
+
+def _interrupted(
+    name: str, step: int, steps: int, checkpoint: Checkpoint, stop: signal.Signals
+) -> TrainingInterruptedError:
+    return TrainingInterruptedError(
+        f"{name} stopped by {stop.name} after step {step + 1} of {steps}; its state is saved in "
+        f"{checkpoint.path}. The same command goes on from there.",
+        stop,
+    )
 
 
 def _log_progress(

@@ -4,16 +4,18 @@ Staged training runs both. The paper's joint training is a first phase of length
 one with ``train_student``.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from daf_pipelines.errors import DAFError
 from daf_pipelines.models import DAF
 from daf_pipelines.models.daf import StudentOutput
 from daf_pipelines.parameters import (
@@ -31,7 +33,13 @@ from daf_pipelines.training.checkpoints import Checkpoint
 from daf_pipelines.training.loop import Losses, PhaseResult, choose_device, run_phase
 from daf_pipelines.training.losses import auxiliary_loss, distillation_loss, segmentation_loss
 
+P = TypeVar("P", bound=PhaseParams)
+_Train = Callable[[DAF, "TrainingData", P], PhaseResult]
 PHASES = ("teacher-student", "decoder")
+
+
+class TrainingMemoryError(DAFError):
+    """The device's memory does not suffice."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,27 @@ def initialise(params: ModelParams, images: Tensor, seed: int) -> DAF:
     return model
 
 
+def _explain_memory(train: _Train[P]) -> _Train[P]:
+    """Tell which settings help where the GPU's memory does not suffice."""
+
+    @functools.wraps(train)
+    def explained(model: DAF, data: TrainingData, params: P) -> PhaseResult:
+        try:
+            return train(model, data, params)
+        except torch.OutOfMemoryError as error:
+            tried = f"batch_size {params.batch_size}, image size {data.images.shape[-1]}"
+            precise = params.precision == "float32"
+            raise TrainingMemoryError(
+                f"Out of GPU memory in {train.__name__} with {tried} and {params.precision}: "
+                f"{str(error).splitlines()[0]} Lower the phase's batch_size or dataset.image_size"
+                f"{', or set its precision: bfloat16' if precise else ''}; or stop other processes "
+                "that use the device."
+            ) from error
+
+    return explained
+
+
+@_explain_memory
 def train_student(
     model: DAF, data: TrainingData, params: TeacherStudentTrainingParams
 ) -> PhaseResult:
@@ -128,6 +157,7 @@ def train_student(
     return _run("teacher-student", _student_modules(model), losses, data, params, device)
 
 
+@_explain_memory
 def train_decoder(model: DAF, data: TrainingData, params: DecoderTrainingParams) -> PhaseResult:
     """Decoder training: L_seg, and L_kd + L_dis while the student stays trainable."""
     device = choose_device(params.device)

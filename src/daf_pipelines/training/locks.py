@@ -1,0 +1,82 @@
+"""Locks that keep two processes off the same files."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from daf_pipelines.errors import DAFError
+
+if sys.platform != "win32":
+    import fcntl
+
+LOG = logging.getLogger(__name__)
+
+
+class LockedError(DAFError):
+    """Another process works on the same experiment."""
+
+
+@contextmanager
+def locked(file: Path, what: str) -> Iterator[None]:
+    """Hold the lock ``file`` while the block runs.
+
+    The operating system lets go of it when its process ends, however that happens: what a killed
+    process left behind is taken over.
+
+    Args:
+        file: made, with the id of the process in it, and removed at the end. Its folder exists.
+        what: is locked, for the message.
+
+    Raises:
+        LockedError: another process holds it.
+    """
+    descriptor = _acquire(file, what)
+    try:
+        yield
+    finally:
+        # While it is still held: whoever waits must not lock a file that is about to vanish.
+        with contextlib.suppress(OSError):
+            file.unlink()
+        os.close(descriptor)
+
+
+def _acquire(file: Path, what: str) -> int:
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(descriptor, file, what)
+            if _is_at(descriptor, file):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, str(os.getpid()).encode())
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its holder removed it in between
+
+
+def _lock(descriptor: int, file: Path, what: str) -> None:
+    if sys.platform == "win32":
+        return  # nothing is locked there
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(descriptor, 20).decode(errors="replace") or "unknown"
+        raise LockedError(
+            f"{what} is already being worked on by process {holder} ({file}). Wait for it to end "
+            "or stop it, then start the same command again; or use another folder, with "
+            "--params data_dir=FOLDER."
+        ) from error
+    except OSError as error:  # some network file systems have no locks
+        LOG.warning("%s cannot be locked (%s). Do not run it twice at once.", what, error.strerror)
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,110 @@
+"""Training that is asked to stop saves, says how to go on, and is gone on with in its run."""
+
+import re
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+
+from small_project import ROOT, SmallProject
+
+LIMIT_SECONDS = 120
+OFTEN = {"teacher_student_training": {"checkpoint_every": 1}}  # does not change what comes out
+
+
+def _heed_interrupts() -> None:
+    """Whatever started the tests may have had its children ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(project: SmallProject) -> "subprocess.Popen[str]":
+    """``kedro run`` in a process of its own."""
+    return subprocess.Popen(
+        project.command(**OFTEN),
+        cwd=ROOT,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509
+    )
+
+
+def wait_for_checkpoint(project: SmallProject, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not list(project.path("06_models/checkpoints").glob("teacher-student-*.pt")):
+        assert process.poll() is None, "ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def curve(project: SmallProject, run_id: str) -> list[int]:
+    return [m.step for m in project.client.get_metric_history(run_id, "teacher_student/kd")]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_stopped_and_gone_on_with(
+    project: SmallProject, elpv_project: SmallProject, number: signal.Signals, status: int
+) -> None:
+    process = start(project)
+    try:
+        wait_for_checkpoint(project, process)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    finally:
+        process.kill()
+    assert process.returncode == status, output
+    (message,) = re.findall(rf"stopped by {number.name} after step (\d+) of 20", output)
+    assert "The same command goes on from there." in output
+    for alarm in ("Traceback", "Error", "WARNING"):
+        assert alarm not in output
+    (stopped,) = project.runs()
+    assert stopped.info.status == "KILLED"
+    assert curve(project, stopped.info.run_id) == list(range(int(message)))
+    if number is signal.SIGINT:
+        return  # what follows is the same for both
+
+    result = project.invoke(**OFTEN)
+    assert result.exit_code == 0, result.output
+    (run,) = project.runs()
+    assert (run.info.run_id, run.info.status) == (stopped.info.run_id, "FINISHED")
+    assert curve(project, run.info.run_id) == list(range(20))
+    pd.testing.assert_frame_equal(project.scores(), elpv_project.scores(), rtol=0, atol=1e-5)
+    assert list(project.path("06_models/checkpoints").iterdir()) == []
+
+
+def test_second_run_of_the_same_experiment_is_refused(project: SmallProject) -> None:
+    process = start(project)
+    try:
+        wait_for_checkpoint(project, process)
+        process.send_signal(signal.SIGSTOP)
+        result = project.invoke(**OFTEN)
+        assert result.exit_code == 1, result.output
+        assert f"is already being worked on by process {process.pid}" in result.output
+        assert "Traceback" not in result.output
+        process.send_signal(signal.SIGTERM)  # pending until it goes on
+        process.send_signal(signal.SIGCONT)
+        output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    finally:
+        process.kill()
+    # The first goes on undisturbed, up to its own end.
+    assert process.returncode == 128 + signal.SIGTERM, output
+    (run,) = project.runs()
+    assert run.info.status == "KILLED"
+    steps = curve(project, run.info.run_id)
+    assert steps == list(range(len(steps)))
+
+
+def test_unwritable_checkpoints_are_found_before_training(project: SmallProject) -> None:
+    project.path("06_models").mkdir(parents=True)
+    project.path("06_models/checkpoints").write_text("a file where the folder should be")
+    result = project.invoke()
+    assert result.exit_code == 1, result.output
+    (message,) = re.findall(r"Error: (.*)", result.output)
+    assert f"The folder {project.path('06_models/checkpoints')} cannot be made" in message
+    assert "data_dir" in message
+    assert project.runs() == []
