@@ -15,6 +15,7 @@ from daf_pipelines.parameters import (
     DecoderTrainingParams,
     DiscrepancyParams,
     InferenceParams,
+    InputParams,
     ModelParams,
     RuleParams,
     ScoringParams,
@@ -69,7 +70,7 @@ class TestSections:
         assert len(fields) > 30
         # These are named and typed so that a description could only repeat it.
         plain = {"length", "batch_size", "learning_rate", "weight_decay", "schedule"}
-        nested = {"teacher", "student", "discrepancy", "decoder"}
+        nested = {"teacher", "student", "input", "discrepancy", "decoder"}
         silent = {k.partition(".")[2] for k, f in fields.items() if not f.description}
         assert silent <= plain | nested
 
@@ -84,6 +85,8 @@ class TestBadValues:
             (DatasetParams, {"calibration_fraction": 0}),
             (DatasetParams, {"calibration_fraction": 1}),
             (SynthesisParams, {"validation_repeats": 0}),
+            (InputParams, {"channels": "grey"}),
+            (InputParams, {"normalise": "imagenet"}),
             (DiscrepancyParams, {"structure": "l1"}),
             (DiscrepancyParams, {"normalise": True}),
             (ModelParams, {"decoder": {"width": 4}}),
@@ -209,6 +212,8 @@ class TestFingerprint:
             {"teacher": {"backbone": "resnet18"}},
             {"teacher": {"weights": "hub"}},
             {"student": {"backbone": "resnet34"}},
+            {"input": {"channels": "bgr"}},
+            {"input": {"normalise": "none"}},
             {"discrepancy": {"structure": "squared"}},
             {"discrepancy": {"normalise": "channel"}},
             {"decoder": {"width": 8}},

@@ -170,6 +170,19 @@ class StudentParams(Section):
     backbone: str = Field("resnet18", description="Any timm backbone with strides 4/8/16.")
 
 
+class InputParams(Section):
+    """How the networks take images: the teacher and the student alike."""
+
+    channels: Literal["rgb", "bgr"] = Field(
+        "rgb", description="Order of the colours: as the weights were trained, or the reverse."
+    )
+    normalise: Literal["backbone", "none"] = Field(
+        "backbone",
+        description="With the mean and standard deviation of each backbone (of ImageNet, for "
+        "ResNet), or not at all: values in [0, 1].",
+    )
+
+
 class DiscrepancyParams(Section):
     """How teacher and student features are compared, per level."""
 
@@ -194,6 +207,7 @@ class ModelParams(Section):
 
     teacher: TeacherParams = TeacherParams()
     student: StudentParams = StudentParams()
+    input: InputParams = InputParams()
     discrepancy: DiscrepancyParams = DiscrepancyParams()
     decoder: DecoderParams = DecoderParams()
     auxiliary_heads: bool = Field(True, description="Segmentation heads on the student's features.")
@@ -207,6 +221,9 @@ class PhaseParams(Section):
     )
     length: int = Field(..., ge=0, description="Length of the phase; 0 skips it.")
     batch_size: int = Field(8, ge=2)
+    shuffle: bool = Field(
+        True, description="Images in a new order every epoch, or always in that of the manifest."
+    )
     learning_rate: float = Field(2e-4, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
     schedule: Literal["constant", "cosine", "multistep"] = "cosine"
@@ -218,7 +235,9 @@ class PhaseParams(Section):
         "auto", description="'auto' (CUDA where there is one), 'cpu', 'cuda:0', ..."
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of the forward and backward passes (autocast)."
+        "float32",
+        description="Of the forward and backward passes (autocast). bfloat16 is for GPUs, and for "
+        "processors that have it: on others it is slower.",
     )
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from daf_pipelines.models.backbones import (
     check_image_size,
     load_teacher,
 )
-from daf_pipelines.parameters import TeacherParams
+from daf_pipelines.parameters import InputParams, TeacherParams
 
 SMALL = "test_byobnet"
 
@@ -83,6 +83,20 @@ class TestBackbone:
         assert Backbone("resnet18").mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
         assert Backbone("resnet18").std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
         assert Backbone(PACKAGED_BACKBONE).mean.unique().tolist() == [0.5]
+
+    @pytest.mark.parametrize("channels", ["rgb", "bgr"])
+    @pytest.mark.parametrize("normalise", ["backbone", "none"])
+    def test_preparation(self, channels, normalise):
+        preparation = InputParams(channels=channels, normalise=normalise)
+        backbone = Backbone("resnet18", preparation=preparation).eval()
+        x = images()
+        expected = x[:, [2, 1, 0]] if channels == "bgr" else x
+        if normalise == "backbone":
+            expected = normalised(timm.create_model("resnet18"), expected)
+        assert torch.equal(backbone.prepare(x), expected)
+        with torch.no_grad():
+            for found, features in zip(backbone(x), backbone.network(expected), strict=True):
+                assert torch.equal(found, features)
 
     def test_channels_last_networks_are_brought_to_channels_first(self):
         backbone = Backbone("test_mambaout").eval()

@@ -1,22 +1,25 @@
 import copy
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 import plain_daf
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.models import DAF, Backbone
 from daf_pipelines.models.daf import discrepancy_map
-from daf_pipelines.parameters import ModelParams
+from daf_pipelines.parameters import InputParams, ModelParams
 
+OF_PUBLIC_CODE = {"input": {"channels": "bgr", "normalise": "none"}}
 PAPER = {"teacher": {"backbone": "resnet18", "weights": "hub"}}
 
 
-def params(teacher="test_byobnet", student="test_byobnet", **sections):
+def params(teacher="test_byobnet", student="test_byobnet", weights="hub", **sections):
     return ModelParams.model_validate(
         {
-            "teacher": {"backbone": teacher, "weights": "hub"},
+            "teacher": {"backbone": teacher, "weights": weights},
             "student": {"backbone": student},
             "decoder": {"width": 16},
         }
@@ -139,6 +142,29 @@ class TestPaper:
     def test_student_starts_at_random(self, model):
         pairs = zip(model.student.parameters(), model.teacher.parameters(), strict=True)
         assert not all(torch.equal(s, t) for s, t in pairs)
+
+
+class TestPreparation:
+    def test_of_both_networks_by_default_as_the_weights_were_trained(self):
+        model = build()
+        assert model.teacher.preparation == model.student.preparation == InputParams()
+        assert InputParams() == InputParams(channels="rgb", normalise="backbone")
+
+    def test_of_both_networks_as_asked_pretrained_or_not(self, tmp_path):
+        file = tmp_path / "teacher.safetensors"
+        save_file(timm.create_model("test_byobnet").state_dict(), file)
+        asked = params(**OF_PUBLIC_CODE, weights=str(file))
+        for model in (DAF(asked), DAF.pretrained(asked)):
+            assert model.teacher.preparation == model.student.preparation == asked.input
+
+    @torch.no_grad()
+    def test_bgr_without_normalisation_is_what_swapped_statistics_undo(self):
+        model, plain = build().eval(), build(**OF_PUBLIC_CODE).eval()
+        plain.load_state_dict(model.state_dict())
+        mean, std = model.teacher.mean, model.teacher.std
+        swapped = ((images() - mean) / std).flip(1)
+        for found, expected in zip(plain(swapped), model(images()), strict=True):
+            torch.testing.assert_close(found, expected)
 
 
 class TestHeads:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import timm
 import torch
@@ -45,6 +47,27 @@ class TestRoundTrip:
         loaded = TrainedModel.load(tmp_path / "m")
         assert loaded.model.params == PARAMS
         for a, b in zip(outputs(saved.model), outputs(loaded.model), strict=True):
+            assert torch.equal(a, b)
+
+    @pytest.mark.parametrize("channels", ["rgb", "bgr"])
+    def test_the_preparation_of_images_travels(self, tmp_path, channels):
+        given = {"channels": channels, "normalise": "none"}
+        saved = DAF(ModelParams.model_validate(PARAMS.model_dump() | {"input": given}))
+        TrainedModel(saved, {}, 0, 0).save(tmp_path / "m")
+        loaded = TrainedModel.load(tmp_path / "m").model
+        for a, b in zip(outputs(saved), outputs(loaded), strict=True):
+            assert torch.equal(a, b)
+
+    def test_models_of_before_there_was_a_choice_are_as_they_were(self, tmp_path):
+        saved = trained()
+        saved.save(tmp_path / "m")
+        file = tmp_path / "m" / "config.json"
+        config = json.loads(file.read_text())
+        del config["model"]["input"]
+        file.write_text(json.dumps(config))
+        for a, b in zip(
+            outputs(saved.model), outputs(TrainedModel.load(tmp_path / "m").model), strict=True
+        ):
             assert torch.equal(a, b)
 
     def test_facts(self, tmp_path):

@@ -255,9 +255,11 @@ class TestPaperRecipe:
         assert params.synthesis.strategy == "simple_texture"
         assert (model.teacher.backbone, model.student.backbone) == ("resnet18", "resnet18")
         assert (model.discrepancy.structure, model.discrepancy.normalise) == ("ssim", "none")
+        assert (model.input.channels, model.input.normalise) == ("rgb", "backbone")
         assert (model.decoder.width, model.auxiliary_heads) == (256, True)
         assert params.teacher_student_training.length == 0
         assert (training.train_student, training.teacher_sees) == (True, "normal")
+        assert training.shuffle
         assert (training.unit, training.length, training.batch_size) == ("epochs", 1200, 8)
         assert (training.learning_rate, training.weight_decay) == (2e-4, 1e-5)
         assert (training.schedule, training.warm_up) == ("multistep", 50)

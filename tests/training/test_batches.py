@@ -64,6 +64,33 @@ class TestBatch:
         assert torch.equal(matched[:, 0], matched[:, 1])
 
 
+class TestShuffling:
+    def order(self, shuffle, epochs=2):
+        """What is chosen, epoch by epoch: of 6 images, 4 a batch."""
+        batches = make(numbered(6), shuffle=shuffle)
+        return [
+            torch.cat([batches[2 * e].indices, batches[2 * e + 1].indices]).tolist()
+            for e in range(epochs)
+        ]
+
+    def test_off_the_order_is_that_of_the_images_every_epoch(self):
+        assert self.order(shuffle=False) == [[0, 1, 2, 3, 4, 5, 0, 1]] * 2
+
+    def test_on_it_is_another_one_every_epoch(self):
+        first, second = self.order(shuffle=True)
+        for order in (first, second):
+            assert sorted(order[:6]) == [0, 1, 2, 3, 4, 5]
+            assert order[6:] == order[:2]
+        assert first != second
+        assert first[:6] != [0, 1, 2, 3, 4, 5]
+
+    def test_outliers_still_change_with_the_epoch(self, normals):
+        batches = make(normals, shuffle=False)
+        first, second = batches[0], batches[batches.steps_per_epoch]
+        assert torch.equal(first.normals, second.normals)
+        assert not torch.equal(first.outliers, second.outliers)
+
+
 class TestPadding:
     def test_outliers_lie_on_the_images(self, normals):
         boxes = [(3 * i, 0, 3 * i + 20, 64) for i in range(6)]

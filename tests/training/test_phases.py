@@ -418,6 +418,11 @@ class TestTrainingData:
         assert not masks[:, :12].any()
         assert not masks[:, 20:].any()
 
+    @pytest.mark.parametrize("shuffle", [True, False])
+    def test_shuffling_is_passed_on(self, training_data, shuffle):
+        batches = training_data().batches(0, decoder_params(shuffle=shuffle), torch.device("cpu"))
+        assert batches.shuffle == shuffle
+
     def test_textures_are_passed_on(self, tmp_path):
         bank = np.ones((2, 3, 8, 8), np.uint8)
         data = TrainingData.of(

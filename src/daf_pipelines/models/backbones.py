@@ -15,9 +15,10 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from daf_pipelines.errors import ParameterError, WeightsError
-from daf_pipelines.parameters import TeacherParams
+from daf_pipelines.parameters import InputParams, TeacherParams
 
 STRIDES = (4, 8, 16)
+AS_TRAINED = InputParams()
 PACKAGED_BACKBONE = "tf_efficientnet_lite0"
 ALTERNATIVES = (
     "Either set model.teacher.weights to a local safetensors or weights-only file of this "
@@ -33,10 +34,11 @@ class Backbone(nn.Module):
         name: timm model name; the network must have features at strides 4, 8 and 16.
         weights: ``None`` for random initialisation, ``"hub"`` for timm's own pretrained weights,
             or a state dictionary of the full timm model.
+        preparation: order of the channels and normalisation that the network gets.
 
     Shape:
-        - Input: ``(B, 3, H, W)``, RGB in [0, 1]; normalised inside with the network's own
-          mean and standard deviation.
+        - Input: ``(B, 3, H, W)``, RGB in [0, 1]; prepared inside, unless ``preparation`` says
+          otherwise with the network's own mean and standard deviation.
         - Output: three maps ``(B, C_l, H / s, W / s)`` for s in (4, 8, 16).
 
     Raises:
@@ -44,8 +46,14 @@ class Backbone(nn.Module):
         WeightsError: the hub cannot be reached, or the weights do not fit.
     """
 
-    def __init__(self, name: str, weights: str | Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        weights: str | Mapping[str, Tensor] | None = None,
+        preparation: InputParams = AS_TRAINED,
+    ) -> None:
         super().__init__()
+        self.preparation = preparation
         self.network = _create(name, check_backbone(name), weights)
         self.channels: list[int] = _feature_info(self.network).channels()
         self._channels_last = str(getattr(self.network, "output_fmt", "")).endswith("NHWC")
@@ -56,15 +64,26 @@ class Backbone(nn.Module):
         self.mean: Tensor
         self.std: Tensor
 
+    def prepare(self, images: Tensor) -> Tensor:
+        """What the network gets of RGB images in [0, 1].
+
+        The n-th channel goes with the n-th mean and deviation, whichever colour it has.
+        """
+        if self.preparation.channels == "bgr":
+            images = images.flip(1)
+        if self.preparation.normalise == "none":
+            return images
+        return (images - self.mean) / self.std
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """Features at strides 4, 8 and 16."""
-        features = self.network((images - self.mean) / self.std)
+        features = self.network(self.prepare(images))
         if self._channels_last:
             return [f.permute(0, 3, 1, 2).contiguous() for f in features]
         return list(features)
 
 
-def load_teacher(params: TeacherParams) -> Backbone:
+def load_teacher(params: TeacherParams, preparation: InputParams = AS_TRAINED) -> Backbone:
     """The pretrained teacher that ``params`` names.
 
     Raises:
@@ -72,11 +91,11 @@ def load_teacher(params: TeacherParams) -> Backbone:
         WeightsError: weights that are missing, cannot be fetched or do not fit the backbone.
     """
     if params.weights == "hub":
-        return Backbone(params.backbone, "hub")
+        return Backbone(params.backbone, "hub", preparation)
     if params.weights == "packaged":
-        return Backbone(params.backbone, _packaged_weights(params.backbone))
+        return Backbone(params.backbone, _packaged_weights(params.backbone), preparation)
     path = Path(params.weights).expanduser()
-    return Backbone(params.backbone, _file_weights(params.backbone, path))
+    return Backbone(params.backbone, _file_weights(params.backbone, path), preparation)
 
 
 def check_backbone(name: str) -> tuple[int, ...]:

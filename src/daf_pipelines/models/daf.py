@@ -36,9 +36,9 @@ class DAF(nn.Module):
     def __init__(self, params: ModelParams, teacher: Backbone | None = None) -> None:
         super().__init__()
         self.params = params
-        self.teacher = teacher or Backbone(params.teacher.backbone)
+        self.teacher = teacher or Backbone(params.teacher.backbone, preparation=params.input)
         self.teacher.requires_grad_(False).eval()
-        self.student = Backbone(params.student.backbone)
+        self.student = Backbone(params.student.backbone, preparation=params.input)
         wanted, own = self.teacher.channels, self.student.channels
         self.projections = nn.ModuleList(
             nn.Identity() if c == w else nn.Conv2d(c, w, 1)
@@ -56,7 +56,7 @@ class DAF(nn.Module):
             ParameterError: unknown backbone.
             WeightsError: the teacher's weights are missing or do not fit.
         """
-        return cls(params, load_teacher(params.teacher))
+        return cls(params, load_teacher(params.teacher, params.input))
 
     def train(self, mode: bool = True) -> "DAF":
         """Set training mode; the teacher stays as it is: frozen."""

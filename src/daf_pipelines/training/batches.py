@@ -39,9 +39,9 @@ class Batch:
 class Batches:
     """Batches by step: a pure function of seed, phase and step.
 
-    Every epoch shuffles the images anew, and every image gets an outlier (DAF). The last,
-    incomplete batch of an epoch is filled from the epoch's beginning, so that each has the same
-    size.
+    Every epoch shuffles the images anew, unless ``shuffle`` is off, and every image gets an
+    outlier (DAF). The last, incomplete batch of an epoch is filled from the epoch's beginning, so
+    that each has the same size.
 
     Args:
         images: normal images ``(N, 3, H, W)``, uint8.
@@ -51,6 +51,7 @@ class Batches:
         phase: name of the training phase; phases see different outliers.
         batch_size: images a batch.
         device: where batches are made.
+        shuffle: a new order every epoch; False: always the given one.
         boxes: where the images lie, the rest being padding; None: everywhere.
         foregrounds: where the object is in each image, bool ``(N, H, W)``, or ``None``.
     """
@@ -65,6 +66,7 @@ class Batches:
         phase: int,
         batch_size: int,
         device: torch.device,
+        shuffle: bool = True,
         boxes: Sequence[Box] | None = None,
         foregrounds: Tensor | None = None,
     ) -> None:
@@ -80,12 +82,13 @@ class Batches:
         self.seed = seed
         self.phase = phase
         self.batch_size = batch_size
+        self.shuffle = shuffle
         self.steps_per_epoch = -(-len(images) // batch_size)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a 0-based step."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, self.phase, epoch]).permutation(len(self.images))
+        order = self._order(epoch)
         places = np.arange(position * self.batch_size, (position + 1) * self.batch_size)
         chosen = order[places % len(order)]
         # The place, not only the image, enters the key: a small set may repeat one in a batch.
@@ -106,6 +109,12 @@ class Batches:
             foreground=None if foregrounds is None else foregrounds[indices],
         )
         return Batch(indices, normals, outliers.images, outliers.masks)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Positions of the images as the epoch takes them."""
+        if not self.shuffle:
+            return np.arange(len(self.images))
+        return np.random.default_rng([self.seed, self.phase, epoch]).permutation(len(self.images))
 
     def _valid(self, chosen: NDArray[np.int64], normals: Tensor) -> Tensor | None:
         """Where outliers may lie; None: everywhere."""

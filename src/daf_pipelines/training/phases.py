@@ -99,6 +99,7 @@ class TrainingData:
             phase=phase,
             batch_size=params.batch_size,
             device=device,
+            shuffle=params.shuffle,
             boxes=self.boxes,
             foregrounds=self.foregrounds,
         )
