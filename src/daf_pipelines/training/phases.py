@@ -32,6 +32,7 @@ from daf_pipelines.training.batches import Batch, Batches, TeacherCache, fit_cha
 from daf_pipelines.training.checkpoints import Checkpoint
 from daf_pipelines.training.loop import Losses, PhaseResult, choose_device, run_phase
 from daf_pipelines.training.losses import auxiliary_loss, distillation_loss, segmentation_loss
+from daf_pipelines.training.precision import warn_of_emulation
 
 P = TypeVar("P", bound=PhaseParams)
 _Train = Callable[[DAF, "TrainingData", P], PhaseResult]
@@ -185,6 +186,7 @@ def _run(
     params: PhaseParams,
     device: torch.device,
 ) -> PhaseResult:
+    warn_of_emulation(name, params, device)
     batches = data.batches(PHASES.index(name), params, device)
     checkpoint = Checkpoint.of(data.checkpoints, name, data.fingerprint)
     return run_phase(name, modules, batches, losses, params, checkpoint)
