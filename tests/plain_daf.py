@@ -47,14 +47,50 @@ def discrepancy(student, teacher):
 
 
 def batch_norm(x, norm):
-    """With the batch's statistics in training, with the running ones otherwise."""
+    """With the batch's statistics in training, which it remembers, with those otherwise."""
     if norm.training:
         mean = x.mean(dim=(0, 2, 3))
         variance = (x - mean[:, None, None]).square().mean(dim=(0, 2, 3))
+        count = x.numel() / x.shape[1]
+        with torch.no_grad():
+            norm.running_mean += 0.1 * (mean - norm.running_mean)
+            norm.running_var += 0.1 * (variance * count / (count - 1) - norm.running_var)
     else:
         mean, variance = norm.running_mean, norm.running_var
     scale = norm.weight / (variance + norm.eps).sqrt()
     return (x - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
+
+
+def resnet18(backbone, images):
+    """The three first stages of ResNet-18 (He et al., CVPR 2016), strides 4, 8 and 16.
+
+    Of RGB images in [0, 1], normalised with ImageNet's statistics as timm has them, in single
+    precision.
+    """
+    net = backbone.network
+    mean, std = (
+        torch.tensor(values).to(images.dtype).view(3, 1, 1)
+        for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
+    x = F.conv2d((images - mean) / std, net.conv1.weight, stride=2, padding=3)
+    x = F.max_pool2d(F.relu(batch_norm(x, net.bn1)), 3, stride=2, padding=1)
+    features = []
+    for stage in (net.layer1, net.layer2, net.layer3):
+        for block in stage:
+            x = residual_block(block, x)
+        features.append(x)
+    return features
+
+
+def residual_block(block, x):
+    """Two 3x3 convolutions beside a shortcut, which has a 1x1 convolution where it halves."""
+    halves = block.downsample is not None
+    y = F.conv2d(x, block.conv1.weight, stride=2 if halves else 1, padding=1)
+    y = F.conv2d(F.relu(batch_norm(y, block.bn1)), block.conv2.weight, padding=1)
+    if halves:
+        convolution, norm = block.downsample
+        x = batch_norm(F.conv2d(x, convolution.weight, stride=2), norm)
+    return F.relu(batch_norm(y, block.bn2) + x)
 
 
 def bilinear(x, factor):
@@ -123,15 +159,22 @@ def hard_pixel_mean(losses, mask):
     return torch.cat([losses[defect], hardest]).mean()
 
 
-def training_losses(model, normals, outliers, mask, teacher_sees="normal"):
+def own_features(backbone, images):
+    """Features as the library's backbone computes them."""
+    return backbone(images)
+
+
+def training_losses(
+    model, normals, outliers, mask, teacher_sees="normal", features_of=own_features
+):
     """The three terms of L = L_kd + L_seg + L_dis, the teacher on x and the student on x~.
 
     The decoder's cue may instead have the teacher on x~, as at test time.
     """
     with torch.no_grad():
-        teacher = model.teacher(normals)
-        cue = teacher if teacher_sees == "normal" else model.teacher(outliers)
-    features = model.student(outliers)
+        teacher = features_of(model.teacher, normals)
+        cue = teacher if teacher_sees == "normal" else features_of(model.teacher, outliers)
+    features = features_of(model.student, outliers)
     maps = [discrepancy(s, t) for s, t in zip(features, cue, strict=True)]
     probability = torch.sigmoid(decode(model.decoder, maps, features))
     heads = [
@@ -143,3 +186,46 @@ def training_losses(model, normals, outliers, mask, teacher_sees="normal"):
         "kd": distillation_loss(features, teacher, mask),
         "dis": sum(heads),
     }
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019, algorithm 2)."""
+
+    def __init__(self, parameters, decay, betas=(0.9, 0.999), epsilon=1e-8):
+        self.parameters = parameters
+        self.decay, self.betas, self.epsilon = decay, betas, epsilon
+        self.steps = 0
+        self.first = [torch.zeros_like(p) for p in parameters]
+        self.second = [torch.zeros_like(p) for p in parameters]
+
+    @torch.no_grad()
+    def step(self, gradients, rate):
+        self.steps += 1
+        b1, b2 = self.betas
+        for p, g, m, v in zip(self.parameters, gradients, self.first, self.second, strict=True):
+            m.copy_(b1 * m + (1 - b1) * g)
+            v.copy_(b2 * v + (1 - b2) * g**2)
+            corrected = m / (1 - b1**self.steps), v / (1 - b2**self.steps)
+            update = corrected[0] / (corrected[1].sqrt() + self.epsilon)
+            p.copy_(p - rate * update - rate * self.decay * p)
+
+
+def outputs(decoder, teacher, student):
+    """Discrepancy maps of the three levels and segmentation probability, from features."""
+    maps = [discrepancy(s, t) for s, t in zip(student, teacher, strict=True)]
+    return maps, torch.sigmoid(decode(decoder, maps, student))
+
+
+def anomaly_map(maps, probability):
+    """Channel means of the levels summed, plus 3 times the probability, blurred: sigma 4."""
+    total = 3 * probability
+    for level, small in enumerate(maps):
+        mean = small.mean(dim=1, keepdim=True)
+        total = total + F.interpolate(mean, scale_factor=4 * 2**level, mode="nearest")
+    window = gaussian_window(taps=33, sigma=4.0)[None, None].to(total.dtype)
+    return F.conv2d(F.pad(total, (16, 16, 16, 16), mode="reflect"), window)
+
+
+def image_score(pixels):
+    """Mean of the 50 largest pixels of each image."""
+    return torch.stack([p.flatten().sort(descending=True).values[:50].mean() for p in pixels])

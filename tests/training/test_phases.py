@@ -186,7 +186,7 @@ class TestTrainDecoder:
 
 
 class TestFirstStep:
-    """The losses and one step of AdamW against the plain equations."""
+    """The losses in single precision against the plain equations."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -225,27 +225,6 @@ class TestFirstStep:
         params = decoder_params(train_student=True, teacher_sees=teacher_sees, **FIRST_STEP)
         history = train_decoder(model, data, params).history
         self.assert_equal(history, self.plain_losses(plain, data, 1, params, teacher_sees))
-
-    def test_joint_step_of_the_paper(self, model, training_data, big):
-        plain, data = copy.deepcopy(model).train(), training_data(images=big)
-        before = {k: p.detach().clone() for k, p in model.named_parameters()}
-        params = decoder_params(train_student=True, **FIRST_STEP)
-        train_decoder(model, data, params)
-
-        trained = [p for p in plain.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(trained, lr=2e-4, weight_decay=1e-5)
-        sum(self.plain_losses(plain, data, 1, params).values()).backward()
-        optimiser.step()
-
-        expected = dict(plain.named_parameters())
-        for name, parameter in model.named_parameters():
-            step = expected[name].detach() - before[name]
-            error = parameter.detach() - expected[name].detach()
-            # The first step of Adam is the sign of the gradient: of tiny ones rounding decides.
-            assert error.norm() <= 0.05 * step.norm() + 1e-9, name
-            assert step.any() == (not torch.equal(parameter.detach(), before[name])), name
-        moved = {n for n, p in model.named_parameters() if not torch.equal(p.detach(), before[n])}
-        assert {n.partition(".")[0] for n in moved} == {"student", "heads", "decoder"}
 
 
 class TestResume:
