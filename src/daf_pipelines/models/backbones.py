@@ -1,6 +1,7 @@
 """Backbones: timm networks that yield features at strides 4, 8 and 16."""
 
 import difflib
+import functools
 import importlib.util
 import logging
 import re
@@ -98,6 +99,7 @@ def load_teacher(params: TeacherParams, preparation: InputParams = AS_TRAINED) -
     return Backbone(params.backbone, _file_weights(params.backbone, path), preparation)
 
 
+@functools.cache  # a run asks some twenty times, and each time a network is built
 def check_backbone(name: str) -> tuple[int, ...]:
     """Positions of the stride 4, 8 and 16 features among those of a timm network.
 
