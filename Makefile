@@ -15,6 +15,9 @@ PIP_INSTALL := -m pip install -qq --no-input --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
+# Processes of the tests; 0: all in one. Each takes up to 2.5 GiB, and makes its own small projects.
+WORKERS := 2
+
 # Real images for the tests that use them; without the folder they are skipped.
 DAF_TEST_DATASETS ?= $(realpath ../shared/datasets)
 
@@ -41,7 +44,8 @@ compare: $(INSTALLED) ## Compare the newest runs, or those that ARGS names
 	@$(IN_VENV) kedro run --pipelines comparison $(ARGS)
 
 test: check ## Run the checks, then the tests
-	@$(IN_VENV) DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" pytest $(ARGS)
+	@$(IN_VENV) DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" OMP_NUM_THREADS=1 \
+		pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types and import contracts
 	$(IN_VENV) ruff check
