@@ -52,16 +52,9 @@ def test_killed_run_resumes_with_the_same_command(
     assert before.info.status == "RUNNING"
     assert not killed.path("06_models/student").exists()
 
-    result = subprocess.run(
-        killed.command(),
-        cwd=ROOT,
-        env=killed.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    resumed = re.search(r"teacher-student resumes at step (\d+) of 20", result.stdout)
+    result = killed.invoke()
+    assert result.exit_code == 0, result.output
+    resumed = re.search(r"teacher-student resumes at step (\d+) of 20", result.output)
     assert resumed is not None
     assert int(resumed[1]) in {5, 10, 15}
 

@@ -183,8 +183,14 @@ class TestFailure:
 class TestNextExperiment:
     def test_other_decoder_parameters(self, finished: SmallProject) -> None:
         (first,) = run_ids(finished)
+        checkpoints = finished.path("06_models/checkpoints")
+        foreign = {f"decoder-{'0' * 16}.pt", f"run-{'0' * 16}.json"}
+        for name in foreign:
+            (checkpoints / name).write_text("of another experiment")
         changed = {"decoder_training": {"length": 7}}
         second = new_run(finished, "decoder_training", **changed)
+        own = {p.name for p in checkpoints.iterdir()} - foreign
+        assert {name.split("-")[0] for name in own} == {"decoder", "run"}
         assert steps(finished, second, "teacher_student/kd") == list(range(20))
         assert steps(finished, second, "decoder/seg") == list(range(7))
         tags = finished.client.get_run(second).data.tags
@@ -196,6 +202,7 @@ class TestNextExperiment:
         finished.run("evaluation", **changed)
         assert run_ids(finished) == {first, second}
         assert "image_auroc" in finished.client.get_run(second).data.metrics
+        assert {p.name for p in checkpoints.iterdir()} == foreign  # its own are removed
 
         # The student belongs to the first experiment, too.
         finished.run("decoder_training")
@@ -240,17 +247,3 @@ class TestNextExperiment:
         second = new_run(project, *early, dataset={"root": str(root)})
         hashes = [project.client.get_run(r).data.tags["data_hash"] for r in (first, second)]
         assert hashes[0] != hashes[1]
-
-
-class TestCheckpoints:
-    def test_only_those_of_the_experiment_are_removed(self, finished: SmallProject) -> None:
-        folder = finished.path("06_models/checkpoints")
-        foreign = {f"decoder-{'0' * 16}.pt", f"run-{'0' * 16}.json"}
-        for name in foreign:
-            (folder / name).write_text("of another experiment")
-        changed = {"decoder_training": {"length": 7}}
-        finished.run("decoder_training", **changed)
-        own = {p.name for p in folder.iterdir()} - foreign
-        assert {name.split("-")[0] for name in own} == {"decoder", "run"}
-        finished.run("evaluation", **changed)
-        assert {p.name for p in folder.iterdir()} == foreign
