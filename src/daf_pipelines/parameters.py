@@ -230,7 +230,12 @@ class PhaseParams(Section):
     warm_up: int = Field(0, ge=0, description="Linear warm-up from 0.")
     milestones: tuple[int, ...] = Field((), description="multistep: where the rate is multiplied.")
     gamma: float = Field(0.2, gt=0, description="multistep: the factor at each milestone.")
-    checkpoint_every: int = Field(100, ge=1, description="Steps between checkpoints.")
+    checkpoint_every: int = Field(
+        100,
+        ge=1,
+        description="Steps between checkpoints; one is left out while the last is being written, "
+        "and until ten times as long as that took has passed.",
+    )
     device: str = Field(
         "auto", description="'auto' (CUDA where there is one), 'cpu', 'cuda:0', ..."
     )

@@ -6,14 +6,23 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from daf_pipelines.training import locks
-from daf_pipelines.training.checkpoints import Checkpoint, CheckpointError, check_folder
+from daf_pipelines.training import checkpoints, locks
+from daf_pipelines.training.checkpoints import (
+    BackgroundWriter,
+    Checkpoint,
+    CheckpointError,
+    check_folder,
+    snapshot,
+)
 from daf_pipelines.training.locks import LockedError
 
 
@@ -129,6 +138,109 @@ class TestFailure:
         assert list(checkpoint.path.parent.iterdir()) == []
 
 
+class TestBackgroundWriter:
+    @pytest.fixture
+    def slow(self, monkeypatch):
+        """Holds back all writing until it is set; its list says which steps were begun."""
+        event, save = threading.Event(), Checkpoint.save
+        event.begun = []
+
+        def wait(checkpoint, state):
+            event.begun.append(state["step"])
+            assert event.wait(60)
+            save(checkpoint, state)
+
+        monkeypatch.setattr(Checkpoint, "save", wait)
+        yield event
+        event.set()
+
+    def test_writes_the_state_as_it_was(self, checkpoint, slow):
+        weights = torch.zeros(3)
+        with BackgroundWriter(checkpoint) as writer:
+            writer.save({"step": 1, "modules": {"w": weights}})
+            weights += 1
+            slow.set()
+        assert checkpoint.load()["modules"]["w"].tolist() == [0, 0, 0]
+
+    def test_one_at_a_time(self, checkpoint, slow):
+        with BackgroundWriter(checkpoint) as writer:
+            assert writer.ready
+            writer.save({"step": 1})
+            assert not writer.ready
+            threading.Timer(0.2, slow.set).start()
+            writer.save({"step": 2})  # waits
+            assert checkpoint.load() == {"step": 1}
+            writer.wait()
+            assert checkpoint.load() == {"step": 2}
+
+    def test_the_next_one_is_due_after_several_times_its_duration(self, checkpoint, monkeypatch):
+        now = [100.0]
+        monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        monkeypatch.setattr(Checkpoint, "save", lambda *_: now.__setitem__(0, 102.0))
+        with BackgroundWriter(checkpoint) as writer:
+            writer.save({"step": 1})
+            writer.wait()
+            now[0] = 102 + 2 * checkpoints.SPACING - 0.1
+            assert not writer.ready
+            now[0] += 0.2
+            assert writer.ready
+
+    def test_an_error_of_its_block_waits_for_the_writing(self, checkpoint, slow):
+        def fail():
+            with BackgroundWriter(checkpoint) as writer:
+                writer.save({"step": 1})
+                threading.Timer(0.2, slow.set).start()
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert checkpoint.load() == {"step": 1}
+
+    @pytest.mark.parametrize("how", ["check", "wait", "end", "save"])
+    def test_failure_is_reported(self, checkpoint, how):
+        checkpoint.path.mkdir(parents=True)  # a folder, where the file should be
+        before = threading.active_count()
+
+        def fail():
+            with BackgroundWriter(checkpoint) as writer:
+                writer.save({"step": 3})
+                if how == "check":
+                    while not writer._writing.done():
+                        time.sleep(0.001)
+                    writer.check()
+                if how == "wait":
+                    writer.wait()
+                if how == "save":
+                    writer.save({"step": 4})
+                if how != "end":
+                    pytest.fail("not reported")
+
+        with pytest.raises(CheckpointError, match="checkpoint of step 3 could not be written"):
+            fail()
+        assert threading.active_count() == before
+
+    def test_check_does_not_wait(self, checkpoint, slow):
+        with BackgroundWriter(checkpoint) as writer:
+            writer.save({"step": 1})
+            writer.check()
+            assert not checkpoint.path.exists()
+            slow.set()
+
+
+def test_snapshot_keeps_values_and_layout():
+    state = {
+        "w": torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_(),
+        "groups": [{"lr": 0.1, "params": [0, 1]}],
+    }
+    copied = snapshot(state)
+    assert torch.equal(copied["w"], state["w"])
+    assert copied["w"].stride() == state["w"].stride()
+    assert copied["w"].data_ptr() != state["w"].data_ptr()
+    assert not copied["w"].requires_grad
+    assert copied["groups"] == state["groups"]
+    assert copied["groups"][0]["params"] is not state["groups"][0]["params"]
+
+
 class TestFolder:
     def test_is_made(self, tmp_path):
         check_folder(tmp_path / "a" / "b")
@@ -211,6 +323,16 @@ class TestReserved:
         with checkpoint.reserved():
             assert left.read_text() == str(os.getpid())
         assert list(checkpoint.path.parent.iterdir()) == []
+
+    def test_what_a_killed_process_was_writing_is_removed(self, checkpoint):
+        other = Checkpoint.of(checkpoint.path.parent, "decoder", "0123abce")
+        checkpoint.path.parent.mkdir(parents=True)
+        left, kept = (c.path.with_suffix(".77.tmp") for c in (checkpoint, other))
+        for file in (left, kept):
+            file.touch()
+        with checkpoint.reserved():
+            assert not left.exists()
+            assert kept.exists()
 
     def test_file_system_without_locks(self, checkpoint, monkeypatch, caplog):
         def fail(*_):

@@ -2,18 +2,23 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from daf_pipelines.errors import DAFError
 from daf_pipelines.training.locks import locked
 
 MEBIBYTE = 2**20
+SPACING = 10.0  # times that the last write took, until the next periodic one
 
 
 class CheckpointError(DAFError):
@@ -49,6 +54,8 @@ class Checkpoint:
         """
         check_folder(self.path.parent)
         with locked(self.path.with_suffix(".lock"), f"The training {self.path.stem}"):
+            for left in self.path.parent.glob(f"{self.path.stem}.*.tmp"):  # of a killed process
+                left.unlink(missing_ok=True)
             yield
 
     def save(self, state: dict[str, Any]) -> None:
@@ -94,6 +101,88 @@ class Checkpoint:
             return None
         state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         return state
+
+
+class BackgroundWriter:
+    """Writes checkpoints while training goes on; its block does not end before they are written.
+
+    One is written at a time, from a copy in the CPU's memory: there is never more than one copy,
+    and training waits for the copying only. Asking whether it is :attr:`ready` before each
+    periodic one bounds the share of the time that goes into them.
+
+    Args:
+        checkpoint: where the state is kept.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+        self._not_before = 0.0
+
+    def __enter__(self) -> "BackgroundWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._thread.shutdown()
+        if error is None:
+            self.wait()
+
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is being written, and ``SPACING`` times the last write has passed."""
+        idle = self._writing is None or self._writing.done()
+        return idle and time.monotonic() >= self._not_before
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Begin to write ``state`` as it is now; one that is being written is finished before.
+
+        Raises:
+            CheckpointError: that one could not be written.
+        """
+        self.wait()
+        began = time.monotonic()
+        self._writing = self._thread.submit(self._write, snapshot(state), began)
+
+    def _write(self, state: dict[str, Any], began: float) -> None:
+        self._checkpoint.save(state)
+        now = time.monotonic()
+        self._not_before = now + SPACING * (now - began)
+
+    def check(self) -> None:
+        """Report a write that has failed, without waiting for one that has not ended.
+
+        Raises:
+            CheckpointError: the last state could not be written.
+        """
+        if self._writing is not None and self._writing.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until what was saved is on the disk.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+
+def snapshot(state: Any) -> Any:
+    """A copy of nested dictionaries and lists, with their tensors in the CPU's memory."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: snapshot(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [snapshot(value) for value in state]
+    return state
 
 
 def check_folder(folder: Path) -> None:
