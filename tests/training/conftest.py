@@ -13,6 +13,7 @@ from torch import Tensor
 
 from daf_pipelines.parameters import ModelParams, SynthesisParams
 from daf_pipelines.training import TrainingData
+from daf_pipelines.training.checkpoints import BackgroundWriter
 
 
 def patterns(count: int, size: int) -> Tensor:
@@ -23,6 +24,12 @@ def patterns(count: int, size: int) -> Tensor:
     waves = (axis[:, None] + phases[:, :, 0]).sin() * (axis + phases[:, :, 1]).cos()
     noise = 0.05 * torch.randn(count, 3, size, size, generator=generator)
     return (255 * (0.5 + 0.4 * waves + noise).clamp(0, 1)).to(torch.uint8)
+
+
+@pytest.fixture
+def every_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps take no time here: without this, most checkpoints would be left out."""
+    monkeypatch.setattr(BackgroundWriter, "ready", True)
 
 
 @pytest.fixture(scope="session")

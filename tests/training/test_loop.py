@@ -2,8 +2,10 @@ import contextlib
 import copy
 import logging
 import os
+import re
 import signal
 import threading
+import time
 
 import pandas as pd
 import pytest
@@ -12,13 +14,16 @@ from torch import nn
 
 from daf_pipelines.errors import DAFError, ParameterError
 from daf_pipelines.parameters import DecoderTrainingParams
-from daf_pipelines.training import loop
-from daf_pipelines.training.checkpoints import Checkpoint, CheckpointError
+from daf_pipelines.training import loop, progress
+from daf_pipelines.training.checkpoints import BackgroundWriter, Checkpoint, CheckpointError
 from daf_pipelines.training.interruption import SIGNALS, TrainingInterruptedError
 from daf_pipelines.training.locks import LockedError
 from daf_pipelines.training.loop import TrainingDivergedError, choose_device, run_phase
 from daf_pipelines.training.observers import observed
 from daf_pipelines.training.schedules import learning_rate
+
+pytestmark = pytest.mark.usefixtures("every_checkpoint")
+READY = BackgroundWriter.ready
 
 
 class Numbers:
@@ -150,6 +155,7 @@ class TestObservers:
 
     def test_told_every_few_seconds(self, tmp_path, told, monkeypatch):
         monkeypatch.setattr(loop, "TELL_EVERY_SECONDS", -1.0)
+        monkeypatch.setattr(loop, "FETCH_EVERY_SECONDS", -1.0)
         Toy(tmp_path).run()
         assert told == [("toy", n) for n in [*range(1, 13), 12]]
 
@@ -266,6 +272,39 @@ class TestInterruption:
         assert toy.checkpoint.load()["step"] == 12
 
 
+class TestCost:
+    """Of checkpoints."""
+
+    def test_those_that_would_take_too_long_are_left_out(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(BackgroundWriter, "ready", READY)
+        saved, save = [], Checkpoint.save
+
+        def slow(checkpoint, state):
+            saved.append(state["step"])
+            time.sleep(0.1)
+            save(checkpoint, state)
+
+        monkeypatch.setattr(Checkpoint, "save", slow)
+        toy = Toy(tmp_path, checkpoint_every=1)
+        toy.run()
+        assert saved == [1, 12]
+        assert toy.checkpoint.load()["step"] == 12
+
+    def test_training_does_not_wait_for_the_writing(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(BackgroundWriter, "ready", READY)
+        save, later = Checkpoint.save, threading.Event()
+
+        def slow(checkpoint, state):
+            assert later.wait(60)
+            save(checkpoint, state)
+
+        monkeypatch.setattr(Checkpoint, "save", slow)
+        toy = Toy(tmp_path)
+        terms = toy.terms
+        toy.terms = lambda batch: (later.set() if len(toy.seen) == 8 else None) or terms(batch)
+        assert len(toy.run().history) == 12
+
+
 class TestDisk:
     def test_full_in_training_and_gone_on_with(self, tmp_path, small_disk):
         undisturbed = Toy(tmp_path / "a")
@@ -275,6 +314,8 @@ class TestDisk:
 
         def fill(batch):
             if len(toy.seen) == 6:
+                while not toy.checkpoint.path.exists():  # that of step 4, written meanwhile
+                    time.sleep(0.001)
                 with contextlib.suppress(OSError):
                     large.write_bytes(bytes(2**20))
             return terms(batch)
@@ -329,13 +370,17 @@ class TestHistory:
         assert list(pd.read_csv(tmp_path / "h.csv").columns) == ["step", "epoch", "learning_rate"]
 
     def test_progress_is_logged_where_no_bar_is_shown(self, tmp_path, monkeypatch, caplog):
-        monkeypatch.setattr(loop, "LOG_EVERY_SECONDS", -1.0)
+        monkeypatch.setattr(progress, "LOG_EVERY_SECONDS", -1.0)
+        monkeypatch.setattr(loop, "FETCH_EVERY_SECONDS", -1.0)
         with caplog.at_level(logging.INFO):
             Toy(tmp_path).run()
-        lines = [r.getMessage() for r in caplog.records if "step 12 of 12" in r.getMessage()]
-        assert len(lines) == 1
-        assert lines[0].startswith("toy: step 12 of 12, a 0.")
-        assert lines[0].endswith("0 s left")
+        lines = [r.getMessage() for r in caplog.records if "images/s" in r.getMessage()]
+        assert [line.split(",")[0] for line in lines] == [
+            f"toy: step {n} of 12" for n in range(1, 13)
+        ]
+        assert re.fullmatch(
+            r"toy: step 12 of 12, a 0\.\d{3}, b 0\.\d{3}, [\d.e+]+ images/s, 0 s left", lines[-1]
+        )
 
 
 class TestResume:
@@ -416,3 +461,45 @@ class TestDivergence:
         state = toy.checkpoint.load()
         assert state["step"] == 4
         assert all(v.isfinite().all() for v in state["modules"].values())
+
+    def test_weights_that_a_finite_loss_has_spoilt_are_not_kept(self, tmp_path):
+        toy = Toy(tmp_path)
+        terms = toy.terms
+
+        def steep(batch):
+            found = terms(batch)
+            if len(toy.seen) == 8:
+                found["b"] = found["b"] + (0 * toy.modules["layer"].bias).sqrt().sum()
+            return found
+
+        toy.terms = steep
+        with pytest.raises(TrainingDivergedError, match=r"weights are not finite after step 7 \("):
+            toy.run()
+        assert toy.checkpoint.load()["step"] == 4
+
+    def test_found_where_another_error_follows_from_it(self, tmp_path):
+        toy = Toy(tmp_path)
+        terms = toy.terms
+
+        def broken(batch):
+            if len(toy.seen) == 3:
+                raise RuntimeError("a consequence")
+            return {k: v * float("nan") for k, v in terms(batch).items()}
+
+        toy.terms = broken
+        with pytest.raises(TrainingDivergedError, match="the loss a, b is not finite at step 0"):
+            toy.run()
+
+
+class Unreadable(Numbers):
+    def __getitem__(self, step):
+        return super().__getitem__(step).to("meta")
+
+
+def test_a_step_does_not_wait_for_its_losses(tmp_path):
+    toy = Toy(tmp_path)
+    training = loop._Training("toy", toy.modules.to("meta"), Unreadable(), toy.losses, toy.params)
+    for _ in range(3):
+        training.advance()  # on a device whose values nobody can read
+    with pytest.raises(NotImplementedError, match="no data"):
+        training.fetch()

@@ -31,6 +31,7 @@ from daf_pipelines.training import (
 )
 from daf_pipelines.training.checkpoints import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("every_checkpoint")
 FIRST_STEP = {"length": 1, "batch_size": 3, "learning_rate": 2e-4, "weight_decay": 1e-5}
 CPU = {"device": "cpu", "batch_size": 4, "schedule": "constant", "learning_rate": 1e-3}
 
@@ -277,27 +278,23 @@ class TestResume:
         names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
         assert names == ["decoder-f0.pt", "decoder-f1.pt"]
 
-    def test_killed_process(self, model_params, training_data, normals, tmp_path):
+    @pytest.mark.parametrize("moment", ["training", "writing"])
+    def test_killed_process(self, model_params, training_data, normals, tmp_path, moment):
         params = decoder_params(length=30, checkpoint_every=3, train_student=True)
         torch.save(normals, tmp_path / "images.pt")
-        files = {
-            "images": tmp_path / "images.pt",
-            "model": tmp_path / "model.json",
-            "training": tmp_path / "training.json",
-        }
-        files["model"].write_text(model_params().model_dump_json())
-        files["training"].write_text(params.model_dump_json())
+        (tmp_path / "model.json").write_text(model_params().model_dump_json())
+        (tmp_path / "training.json").write_text(params.model_dump_json())
         data = training_data()
-        arguments = [str(files[k]) for k in ("images", "model", "training")]
-        threads = torch.get_num_threads()
+        checkpoint = Checkpoint.of(data.checkpoints, "decoder", "f0")
+        reached = {"training": checkpoint.path, "writing": tmp_path / "writing"}[moment]
+        arguments = [str(tmp_path), str(data.checkpoints), str(torch.get_num_threads()), moment]
         process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, *arguments, str(data.checkpoints), str(threads)],
+            [sys.executable, "-c", CHILD, *arguments],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        checkpoint = Checkpoint.of(data.checkpoints, "decoder", "f0")
         try:
             deadline = time.monotonic() + 120
-            while not checkpoint.path.exists():
+            while not reached.exists():
                 assert process.poll() is None, "the training ended by itself"
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
@@ -306,6 +303,8 @@ class TestResume:
             process.wait()
         assert process.returncode == -signal.SIGKILL
         assert 0 < checkpoint.load()["step"] < 30
+        if moment == "writing":
+            assert list(data.checkpoints.glob("*.tmp"))
 
         resumed = initialise(model_params(), normals, 0)
         history = train_decoder(resumed, data, params).history
@@ -314,22 +313,35 @@ class TestResume:
         expected = train_decoder(undisturbed, elsewhere, params).history
         assert same(resumed, state(undisturbed))
         pd.testing.assert_frame_equal(history, expected, check_exact=True)
+        assert list(data.checkpoints.iterdir()) == [checkpoint.path]
 
 
 CHILD = """
-import sys
+import os, sys, time
 from pathlib import Path
 import torch
 from daf_pipelines.parameters import DecoderTrainingParams, ModelParams, SynthesisParams
 from daf_pipelines.training import TrainingData, initialise, train_decoder
+from daf_pipelines.training.checkpoints import BackgroundWriter
 
-images, model, training, checkpoints, threads = sys.argv[1:]
+folder, checkpoints, threads, moment = sys.argv[1:]
+folder, synced, fsync = Path(folder), [], os.fsync
+
+def hang(descriptor):
+    synced.append(fsync(descriptor))
+    if len(synced) == 2:
+        (folder / "writing").touch()
+        time.sleep(600)
+
+if moment == "writing":
+    os.fsync = hang
+BackgroundWriter.ready = True
 torch.set_num_threads(int(threads))
-images = torch.load(images)
-params = ModelParams.model_validate_json(Path(model).read_text())
+images = torch.load(folder / "images.pt")
+params = ModelParams.model_validate_json((folder / "model.json").read_text())
 synthesis = SynthesisParams(strategy="simple_texture")
 data = TrainingData(images, None, synthesis, 0, "f0", Path(checkpoints))
-phase = DecoderTrainingParams.model_validate_json(Path(training).read_text())
+phase = DecoderTrainingParams.model_validate_json((folder / "training.json").read_text())
 train_decoder(initialise(params, images, 0), data, phase)
 """
 

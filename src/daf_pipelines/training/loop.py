@@ -6,24 +6,26 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from daf_pipelines.errors import DAFError, ParameterError
 from daf_pipelines.parameters import PhaseParams
 from daf_pipelines.training.batches import Batch, Batches
-from daf_pipelines.training.checkpoints import Checkpoint
+from daf_pipelines.training.checkpoints import BackgroundWriter, Checkpoint
+from daf_pipelines.training.history import History
 from daf_pipelines.training.interruption import Interruption, TrainingInterruptedError
 from daf_pipelines.training.observers import tell
+from daf_pipelines.training.progress import Progress, Timer
 from daf_pipelines.training.schedules import learning_rate, total_steps
 
 LOG = logging.getLogger(__name__)
-LOG_EVERY_SECONDS = 30.0
+FETCH_EVERY_SECONDS = 1.0
 TELL_EVERY_SECONDS = 15.0
-HISTORY = ["step", "epoch", "learning_rate"]  # and a column for each loss term
+REMEDY = "Lower learning_rate, or use precision: float32."
 
 Losses = dict[str, Tensor]
 
@@ -42,7 +44,7 @@ class PhaseResult:
 
 
 class TrainingDivergedError(DAFError):
-    """A loss is no longer finite."""
+    """A loss, or a weight, is no longer finite."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -85,138 +87,162 @@ def run_phase(
     Raises:
         CheckpointError: the state cannot be written.
         LockedError: another process trains the same.
-        TrainingDivergedError: a loss term is not finite.
+        TrainingDivergedError: a loss term, or a weight, is not finite.
         TrainingInterruptedError: SIGINT or SIGTERM asked for it.
     """
+    training = _Training(name, modules, batches, losses_of, params)
     with checkpoint.reserved(), Interruption() as interruption:
-        result = _run(name, modules, batches, losses_of, params, checkpoint, interruption)
+        try:
+            _train(training, checkpoint, interruption)
+        except Exception:
+            training.fetch()  # its losses may tell why
+            tell(name, training.history)
+            raise
+        tell(name, training.history)
     if interruption.received:  # after the last step
-        steps = len(result.history)
-        raise _interrupted(name, steps - 1, steps, checkpoint, interruption.received)
-    return result
+        raise _interrupted(training, checkpoint, interruption.received)
+    return PhaseResult(training.history.frame(), training.seconds)
 
 
-def _run(
-    name: str,
-    modules: nn.ModuleDict,
-    batches: Batches,
-    losses_of: Callable[[Batch], Losses],
-    params: PhaseParams,
-    checkpoint: Checkpoint,
-    interruption: Interruption,
-) -> PhaseResult:
-    optimiser = torch.optim.AdamW(
-        modules.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
-    )
-    steps = total_steps(params, batches.steps_per_epoch)
-    start, rows, seconds = _resume(checkpoint, modules, optimiser)
-    if start:
-        LOG.info("%s resumes at step %d of %d (%s)", name, start, steps, checkpoint.path)
-    began = logged = told = time.monotonic()
-    try:
-        with tqdm(range(start, steps), name, steps, initial=start, disable=None) as bar:
-            for step in bar:
-                rate = learning_rate(params, step, batches.steps_per_epoch)
-                terms = _step(optimiser, rate, losses_of(batches[step]))
-                _check_finite(name, step, terms, rows)
-                epoch = step // batches.steps_per_epoch
-                rows.append({"step": step, "epoch": epoch, "learning_rate": rate, **terms})
-                bar.set_postfix({k: f"{v:.3f}" for k, v in terms.items()}, refresh=False)
-                now = time.monotonic()
-                if bar.disable and now - logged > LOG_EVERY_SECONDS:
-                    logged = now
-                    _log_progress(name, step, steps, terms, (now - began) / (step + 1 - start))
-                due = (step + 1) % params.checkpoint_every == 0 or step + 1 == steps
-                stop = interruption.received  # read once: a signal may arrive at any moment
-                if due or stop:
-                    spent = seconds + now - began
-                    checkpoint.save(_state(modules, optimiser, step + 1, rows, spent))
-                if stop:
-                    raise _interrupted(name, step, steps, checkpoint, stop)
-                if now - told > TELL_EVERY_SECONDS:
-                    told = now
-                    tell(name, rows)
-    except Exception:
-        tell(name, rows)
-        raise
-    tell(name, rows)
-    # A phase of no steps has a history, too: one that can be written and read.
-    history = pd.DataFrame(rows, columns=None if rows else HISTORY)
-    return PhaseResult(history, seconds + time.monotonic() - began)
+def _train(training: "_Training", checkpoint: Checkpoint, interruption: Interruption) -> None:
+    """Make all steps that are left; what is due after each of them waits for its losses."""
+    state, params = checkpoint.load(), training.params
+    if state is not None:
+        training.resume(state)
+        done = (training.name, training.done, training.steps, checkpoint.path)
+        LOG.info("%s resumes at step %d of %d (%s)", *done)
+    fetching, telling = Timer(FETCH_EVERY_SECONDS), Timer(TELL_EVERY_SECONDS)
+    progress = Progress(training.name, training.done, training.steps, params.batch_size)
+    with BackgroundWriter(checkpoint) as writer, progress:
+        while training.done < training.steps:
+            training.advance()
+            stop = interruption.received  # read once: a signal may arrive at any moment
+            ends = stop is not None or training.done == training.steps
+            save = ends or (training.done % params.checkpoint_every == 0 and writer.ready)
+            if not save and not fetching.due():
+                continue
+            training.fetch()
+            progress.show(training.done, training.history.last)
+            if save:
+                writer.save(training.state())
+            if ends:
+                writer.wait()
+            writer.check()
+            if stop:
+                raise _interrupted(training, checkpoint, stop)
+            if telling.due():
+                tell(training.name, training.history)
 
 
-def _step(optimiser: torch.optim.Optimizer, rate: float, losses: Losses) -> dict[str, float]:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
-    return {k: float(v.detach()) for k, v in losses.items()}
+class _Training:
+    """A phase at work: what is trained, and what the steps so far led to.
 
+    Losses stay on the device until they are fetched, many steps at once: to wait for them at each
+    step would leave a GPU without work.
 
-def _check_finite(
-    name: str, step: int, terms: dict[str, float], rows: list[dict[str, float]]
-) -> None:
-    wrong = [k for k, v in terms.items() if not math.isfinite(v)]
-    if wrong:
-        raise TrainingDivergedError(
-            f"{name}: the loss {', '.join(wrong)} is not finite at step {step}{_last(rows)}. Lower "
-            "learning_rate, or use precision: float32."
+    Attributes:
+        steps: of the phase.
+        done: steps so far, over all sessions.
+        history: of the steps whose losses were fetched.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        modules: nn.ModuleDict,
+        batches: Batches,
+        losses_of: Callable[[Batch], Losses],
+        params: PhaseParams,
+    ) -> None:
+        self.name, self.params = name, params
+        self.steps = total_steps(params, batches.steps_per_epoch)
+        self.done = 0
+        self.history = History()
+        self._modules, self._batches, self._losses_of = modules, batches, losses_of
+        self._optimiser = torch.optim.AdamW(
+            modules.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
         )
+        self._began = time.monotonic()
+        self._unfetched: list[tuple[tuple[int, int, float], Tensor]] = []
 
+    @property
+    def seconds(self) -> float:
+        """Time spent training, over all sessions."""
+        return time.monotonic() - self._began
 
-def _last(rows: list[dict[str, float]]) -> str:
-    if not rows:
-        return ""
-    losses = {k: v for k, v in rows[-1].items() if k not in HISTORY}
-    return f" (before: {', '.join(f'{k} {v:.4g}' for k, v in losses.items())})"
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's state."""
+        self._modules.load_state_dict(state["modules"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.done = state["step"]
+        self.history = History.of(state["history"])
+        self._began -= state["seconds"]
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint. It shares the tensors that are trained.
+
+        Raises:
+            TrainingDivergedError: a weight is not finite.
+        """
+        self._check_weights()
+        return {
+            "modules": self._modules.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "step": self.done,
+            "history": self.history.state(),
+            "seconds": self.seconds,
+        }
+
+    def advance(self) -> None:
+        """Make a step."""
+        step, per_epoch = self.done, self._batches.steps_per_epoch
+        rate = learning_rate(self.params, step, per_epoch)
+        losses = self._losses_of(self._batches[step])
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._optimiser.zero_grad(set_to_none=True)
+        terms = torch.stack(list(losses.values()))
+        terms.sum().backward()  # type: ignore[no-untyped-call]
+        self._optimiser.step()
+        self.history.terms = list(losses)
+        self._unfetched.append(((step, step // per_epoch, rate), terms.detach()))
+        self.done += 1
+
+    def fetch(self) -> None:
+        """Bring the losses of the last steps into the history, in one transfer.
+
+        Raises:
+            TrainingDivergedError: one is not finite.
+        """
+        if not self._unfetched:
+            return
+        steps, terms = zip(*self._unfetched, strict=True)
+        self._unfetched = []
+        losses = torch.stack(terms).cpu()
+        finite = losses.isfinite()
+        good = int(finite.all(dim=1).long().cumprod(0).sum())  # steps before the first wrong one
+        self.history.append(steps[:good], losses[:good])
+        if good < len(steps):
+            names = zip(self.history.terms, finite[good].tolist(), strict=True)
+            wrong = ", ".join(name for name, is_finite in names if not is_finite)
+            raise self._diverged(f"the loss {wrong} is not finite at step {steps[good][0]}")
+
+    def _check_weights(self) -> None:
+        tensors = [v for v in self._modules.state_dict().values() if v.is_floating_point()]
+        if not nn.utils.get_total_norm(tensors, math.inf).isfinite():
+            raise self._diverged(f"weights are not finite after step {self.done - 1}")
+
+    def _diverged(self, what: str) -> TrainingDivergedError:
+        losses = ", ".join(f"{k} {v:.4g}" for k, v in self.history.last.items())
+        before = f" (before: {losses})" if losses else ""
+        return TrainingDivergedError(f"{self.name}: {what}{before}. {REMEDY}")
 
 
 def _interrupted(
-    name: str, step: int, steps: int, checkpoint: Checkpoint, stop: signal.Signals
+    training: _Training, checkpoint: Checkpoint, stop: signal.Signals
 ) -> TrainingInterruptedError:
     return TrainingInterruptedError(
-        f"{name} stopped by {stop.name} after step {step + 1} of {steps}; its state is saved in "
-        f"{checkpoint.path}. The same command goes on from there.",
+        f"{training.name} stopped by {stop.name} after step {training.done} of {training.steps}; "
+        f"its state is saved in {checkpoint.path}. The same command goes on from there.",
         stop,
     )
-
-
-def _log_progress(
-    name: str, step: int, steps: int, terms: dict[str, float], seconds_per_step: float
-) -> None:
-    LOG.info(
-        "%s: step %d of %d, %s, %.0f s left",
-        name,
-        step + 1,
-        steps,
-        ", ".join(f"{k} {v:.3f}" for k, v in terms.items()),
-        (steps - step - 1) * seconds_per_step,
-    )
-
-
-def _state(
-    modules: nn.ModuleDict,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    rows: list[dict[str, float]],
-    seconds: float,
-) -> dict[str, object]:
-    return {
-        "modules": modules.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "step": step,
-        "rows": rows,
-        "seconds": seconds,
-    }
-
-
-def _resume(
-    checkpoint: Checkpoint, modules: nn.ModuleDict, optimiser: torch.optim.Optimizer
-) -> tuple[int, list[dict[str, float]], float]:
-    state = checkpoint.load()
-    if state is None:
-        return 0, [], 0.0
-    modules.load_state_dict(state["modules"])
-    optimiser.load_state_dict(state["optimiser"])
-    return state["step"], state["rows"], state["seconds"]

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import pandas as pd
 
+from daf_pipelines.training.history import History
+
 Observer = Callable[[str, pd.DataFrame], None]
 
 _OBSERVERS: list[Observer] = []
@@ -25,9 +27,9 @@ def observed(observer: Observer) -> Iterator[None]:
         _OBSERVERS.remove(observer)
 
 
-def tell(phase: str, rows: list[dict[str, float]]) -> None:
+def tell(phase: str, history: History) -> None:
     """Tell all observers of the steps so far."""
-    if _OBSERVERS and rows:
-        history = pd.DataFrame(rows)
+    if _OBSERVERS and len(history):
+        frame = history.frame()
         for observer in _OBSERVERS:
-            observer(phase, history)
+            observer(phase, frame)
