@@ -20,7 +20,7 @@ import pytest
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.tracking import outbox
 from daf_pipelines.tracking.outbox import Outbox
-from daf_pipelines.tracking.run import ExperimentRun
+from daf_pipelines.tracking.run import ExperimentRun, check_store
 from daf_pipelines.training.batches import Batches
 from small_project import SmallProject
 
@@ -192,6 +192,48 @@ class TestStore:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(ParameterError, match=rf"cannot use the tracking store {uri}.*Start"):
             opened(tmp_path)
+
+
+class TestBeforeTheFirstNode:
+    """A store that cannot be used is found before any time is spent."""
+
+    def check(self, uri: str) -> float:
+        began = time.monotonic()
+        with pytest.raises(ParameterError, match=rf"cannot use the tracking store {uri}.*Start"):
+            check_store(CONFIG | {"uri": uri})
+        return time.monotonic() - began
+
+    def test_patience_is_short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "99")
+        monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
+        monkeypatch.setattr("daf_pipelines.tracking.run.PATIENCE", "1")
+        self.check(f"http://127.0.0.1:{free_port()}")
+        with closing(socket.socket()) as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            assert self.check(f"http://127.0.0.1:{silent.getsockname()[1]}") < 20
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "99"
+        assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+    def test_store_that_answers(self, store: Path) -> None:
+        check_store(CONFIG)
+
+    @pytest.mark.parametrize("pipeline", [(), ("--pipelines", "data_ingestion")])
+    def test_nothing_is_made(self, project: SmallProject, pipeline: tuple[str, ...]) -> None:
+        project.uri = f"http://127.0.0.1:{free_port()}"
+        result = project.invoke(*pipeline)
+        assert result.exit_code == 1, result.output
+        assert f"Error: MLflow cannot use the tracking store {project.uri}" in result.output
+        assert "Traceback" not in result.output
+        assert [p for p in project.folder.rglob("*") if p.is_file()] == [
+            project.folder / "mlflow.db"
+        ]
+
+    def test_not_asked_where_nothing_is_recorded(self, project: SmallProject) -> None:
+        project.uri = f"http://127.0.0.1:{free_port()}"
+        result = project.invoke("--pipelines", "outlier_synthesis")
+        assert "tracking store" not in result.output
 
 
 def free_port() -> int:

@@ -21,6 +21,7 @@ from daf_pipelines.errors import StaleArtifactError, WeightsError
 from daf_pipelines.run_parameters import RunParameters
 
 MODELS = ("student", "trained_model", "detector")
+RECORDED = {*MODELS, "manifest", "strategy_gallery"}  # what is made in or beside a run
 COMPARISON = ("comparison", "seeds", "comparison_page")
 TRACKING_STORE = "tracking_store"
 HISTORIES = {"student_history": "teacher_student", "decoder_history": "decoder"}
@@ -42,9 +43,13 @@ class TrackingHooks:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Nothing is open yet. A comparison is told where runs are recorded."""
-        self._held.close()  # of a run that was interrupted
-        self._run, self._catalog = None, catalog
+        """Find a store that cannot be reached. A comparison is told where runs are recorded."""
+        self.abandon()
+        self._catalog = catalog
+        if pipeline.all_outputs() & RECORDED:
+            from daf_pipelines.tracking.run import check_store
+
+            check_store(self._config)
         if TRACKING_STORE in pipeline.inputs():
             catalog[TRACKING_STORE] = MemoryDataset(self._config)
 
@@ -69,6 +74,8 @@ class TrackingHooks:
         self._unfinished = dataset_path(self._catalog["checkpoints"]) / f"run-{key}.json"
         check_folder(self._unfinished.parent)
         self._held.enter_context(locked(self._unfinished.with_suffix(".lock"), "This experiment"))
+        marker = self._unfinished.with_suffix(".missing")
+        self._outbox = Outbox(marker, tracking_uri(self._config))
         # The model that the node starts from says best which run it belongs to.
         models = [name for name in (*node.inputs, *node.outputs) if name in MODELS]
         records = [dataset_path(self._catalog[name]) / RECORD for name in models]
@@ -83,8 +90,6 @@ class TrackingHooks:
         )
         self._run.record.write(self._unfinished.parent, self._unfinished.name)
         self._held.enter_context(observed(self._record_curves))
-        marker = self._unfinished.with_suffix(".missing")
-        self._outbox = Outbox(marker, tracking_uri(self._config))
         if self._run.is_new or self._outbox.owes:
             self._log_earlier_outputs(node)
 
@@ -126,6 +131,12 @@ class TrackingHooks:
                 for suffix in (".json", ".missing"):
                     self._unfinished.with_suffix(suffix).unlink(missing_ok=True)
 
+    def abandon(self) -> None:
+        """Close what an interrupt has left open, which Kedro does not tell its hooks of."""
+        with self._held:
+            if self._run is not None:
+                self._close("KILLED")
+
     @property
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = self._context.config_loader["tracking"]["tracking"]
@@ -136,11 +147,10 @@ class TrackingHooks:
         from daf_pipelines.tracking.run import ExperimentRun
 
         summary = self._catalog["dataset_summary"].load()
-        self._run = ExperimentRun.of_dataset(self._config, summary)
+        run = ExperimentRun.of_dataset(self._config, summary)
         for name in sorted(pipeline.all_outputs()):
-            self._log(name)
-        self._run.close("FINISHED")
-        self._run = None
+            self._log(name, run)
+        run.close("FINISHED")
 
     def _log_comparison(self) -> None:
         from daf_pipelines.tracking.run import ExperimentRun
@@ -160,33 +170,33 @@ class TrackingHooks:
                 self._record(name)
 
     def _record(self, name: str) -> None:
-        self._outbox.send(name, partial(self._log, name))
+        self._outbox.send(name, partial(self._log, name, self._run))
 
     def _record_curves(self, phase: str, history: Any) -> None:
         curves = partial(self._run.log_history, phase.replace("-", "_"), history)
         self._outbox.send(f"the curves of {phase}", curves)
 
-    def _log(self, name: str) -> None:
+    def _log(self, name: str, run: Any) -> None:
         dataset = self._catalog[name]
         folder = (getattr(dataset, "metadata", None) or {}).get("mlflow")
         if folder:
-            self._run.log_file(dataset_path(dataset), folder)
+            run.log_file(dataset_path(dataset), folder)
         if name in HISTORIES:
-            self._run.log_history(HISTORIES[name], dataset.load())
+            run.log_history(HISTORIES[name], dataset.load())
         if name == "dataset_summary":
-            self._run.log_dataset(self._catalog["manifest"].load(), dataset.load())
+            run.log_dataset(self._catalog["manifest"].load(), dataset.load())
         if name == "synthesis_record":
             medians = {k: v["q50"] for k, v in dataset.load()["masks"].items()}
-            self._run.log_metrics({f"synthesis/{k}_median": v for k, v in medians.items()})
+            run.log_metrics({f"synthesis/{k}_median": v for k, v in medians.items()})
         if name == "metrics":
             from daf_pipelines.tracking.results import by_section, describe_results
 
-            self._run.log_metrics(by_section(dataset.load()))
-            self._run.tag(**{"mlflow.note.content": describe_results(dataset.load())})
+            run.log_metrics(by_section(dataset.load()))
+            run.tag(**{"mlflow.note.content": describe_results(dataset.load())})
         if name == "defect_type_metrics":
             from daf_pipelines.tracking.results import by_defect_type
 
-            self._run.log_metrics(by_defect_type(dataset.load()))
+            run.log_metrics(by_defect_type(dataset.load()))
 
     def _register(self) -> None:
         from daf_pipelines.tracking.registry import model_name, register
@@ -205,8 +215,10 @@ class TrackingHooks:
         def close(whole: bool) -> None:
             self._run.close(status if whole or status != "FINISHED" else "FAILED")
 
-        recorded: bool = self._outbox.close(close)
-        self._run = None
+        try:
+            recorded: bool = self._outbox.close(close)
+        finally:
+            self._run = None
         return recorded
 
     def _forget_checkpoints(self) -> None:

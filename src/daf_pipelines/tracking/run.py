@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ METHOD = "daf"
 DATASETS = "-datasets"  # ends the name of the experiment that holds the datasets' cards
 COMPARISONS = "-comparisons"  # ... that holds the comparisons
 METRICS_PER_REQUEST = 1000
+PATIENCE = "5"  # seconds
 DIGEST_LENGTH = 36  # MLflow's limit
 
 
@@ -243,6 +246,33 @@ def find_experiment(config: dict[str, Any], name: str) -> tuple[MlflowClient, st
     except MlflowException as error:
         raise _refusal(uri, error) from error
     return client, str(found.experiment_id) if found else None
+
+
+def check_store(config: dict[str, Any]) -> None:
+    """Ask the store for anything, once and for a few seconds at most.
+
+    MLflow itself would try a silent server again and again, and it would first do so when a run is
+    opened, after the images have been read.
+
+    Raises:
+        ParameterError: MLflow cannot use it.
+    """
+    with _environment(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0", MLFLOW_HTTP_REQUEST_TIMEOUT=PATIENCE):
+        find_experiment(config, config["experiment"])
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _connect(config: dict[str, Any], experiment: str) -> tuple[MlflowClient, str]:
