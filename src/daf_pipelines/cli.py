@@ -5,6 +5,9 @@ import errno
 import functools
 import logging
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -52,6 +55,32 @@ def _explain(error: Exception) -> str | None:
     return None
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, too, unwinds what is running, so that nothing stays open."""
+    previous = signal.getsignal(signal.SIGTERM)
+    if previous is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(number: int, _: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number))
+
+
+def _close_run() -> None:
+    """Kedro tells its hooks of errors, but not of an interrupt."""
+    from daf_pipelines.settings import HOOKS
+    from daf_pipelines.tracking.hooks import TrackingHooks
+
+    for hooks in HOOKS:
+        if isinstance(hooks, TrackingHooks):
+            hooks.abandon()
+
+
 def _without_traceback(callback: Any) -> Any:
     @functools.wraps(callback)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -60,9 +89,11 @@ def _without_traceback(callback: Any) -> Any:
         try:
             for name in kwargs["pipelines"] or filter(None, [kwargs["pipeline"]]):
                 require_known("--pipelines", name, pipelines)
-            return callback(*args, **kwargs)
+            with _terminable():
+                return callback(*args, **kwargs)
         except KeyboardInterrupt as error:
-            raise _stopped(AT_ONCE, signal.SIGINT) from error
+            _close_run()
+            raise _stopped(AT_ONCE, next(iter(error.args), signal.SIGINT)) from error
         except Exception as error:
             number = getattr(error, "signal", None)  # the class is imported with torch only
             if isinstance(error, DAFError) and number is not None:

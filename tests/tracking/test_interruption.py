@@ -1,13 +1,18 @@
 """Training that is asked to stop saves, says how to go on, and is gone on with in its run."""
 
+import os
 import re
 import signal
 import subprocess
 import time
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from daf_pipelines.cli import AT_ONCE
+from daf_pipelines.scoring.detector import Detector
 from small_project import ROOT, SmallProject
 
 LIMIT_SECONDS = 120
@@ -75,6 +80,37 @@ def test_stopped_and_gone_on_with(
     assert curve(project, run.info.run_id) == list(range(20))
     pd.testing.assert_frame_equal(project.scores(), elpv_project.scores(), rtol=0, atol=1e-5)
     assert list(project.path("06_models/checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_stopped_outside_of_training(
+    elpv_project: SmallProject,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:
+    project = elpv_project.copy(tmp_path / "project")
+
+    def stop(*_: Any) -> None:
+        (run,) = project.runs()
+        assert run.info.status == "RUNNING"
+        os.kill(os.getpid(), number)
+        time.sleep(LIMIT_SECONDS)
+
+    monkeypatch.setattr(Detector, "score", stop)
+    before = signal.getsignal(signal.SIGTERM)
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = project.invoke("--pipelines", "evaluation")
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert result.exit_code == 128 + number, result.output
+    assert result.output.splitlines()[-1] == AT_ONCE
+    assert "Traceback" not in result.output
+    (run,) = project.runs()
+    assert run.info.status == "KILLED"
+    assert not list(project.path("06_models/checkpoints").glob("*.lock"))
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_second_run_of_the_same_experiment_is_refused(project: SmallProject) -> None:
