@@ -12,7 +12,7 @@ from daf_pipelines.reporting import (
     overlay,
     synthesis_preview,
 )
-from daf_pipelines.reporting.figures import OUTLINE, outline, panels, show
+from daf_pipelines.reporting.figures import OUTLINE, outline, panels, progress_figure, show
 from daf_pipelines.sources.images import contents
 
 SIZE = 16
@@ -133,6 +133,27 @@ class TestImagesOfDifferentSizes:
         assert shown == [(SIZE, SIZE), (9, SIZE), (SIZE, 4)]
         assert titles(figure) == ["9.8%", "17.4%", "23.4%"]  # 25, 25 and 15 pixels
         assert draws(figure, tmp_path)
+
+
+class TestProgressFigure:
+    @pytest.mark.parametrize("count", [1, 6])
+    def test_outlier_mask_and_map(self, tmp_path, count):
+        images, maps, masks = make_set(count, defective=range(count))
+        figure = progress_figure(images, masks, maps, 250)
+        assert "after 250 steps" in figure.texts[0].get_text()
+        pictures = [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
+        assert len(pictures) == 3 * count
+        low, high = colour_range(maps)
+        for index in range(count):
+            outlier, mask, heat = pictures[3 * index : 3 * index + 3]
+            assert np.array_equal(outlier, images[index])
+            assert np.array_equal((mask == 255).all(-1), masks[index] == 1)
+            assert np.array_equal(heat, overlay(images[index], maps[index], low, high))
+        assert draws(figure, tmp_path)
+
+    def test_without_padding(self, tmp_path):
+        images, maps, masks = (without_padding(a) for a in make_set(3, defective=(0, 1, 2)))
+        assert draws(progress_figure(images, masks, maps, 1), tmp_path)
 
 
 class TestDetectionsFigure:

@@ -96,6 +96,7 @@ class TestContents:
             "synthesis/synthesis_preview.png",
             "synthesis/mask_statistics.png",
             "synthesis/foreground.png",
+            "training/validation_outliers.png",
             "evaluation/detections.png",
         }
         for name in pictures:

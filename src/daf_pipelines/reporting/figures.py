@@ -111,9 +111,13 @@ def synthesis_preview(
     return figure
 
 
-def _preview_row(trio: list[Axes], original: Image, outlier: Image, mask: Image) -> None:
-    shown_mask = np.where(mask[..., None], np.uint8(255), original // 4)
-    for ax, picture in zip(trio, (original, outlier, shown_mask), strict=True):
+def _preview_row(
+    trio: list[Axes],
+    original: npt.NDArray[np.uint8],
+    outlier: npt.NDArray[np.uint8],
+    mask: Image,
+) -> None:
+    for ax, picture in zip(trio, (original, outlier, _on_dark(original, mask)), strict=True):
         show(ax, picture)
         ax.set_anchor("NW")
     words = f"area {100 * mask.mean():.3g} %"
@@ -121,6 +125,36 @@ def _preview_row(trio: list[Axes], original: Image, outlier: Image, mask: Image)
         change = np.abs(outlier.astype(float) - original)[mask].mean() / 255
         words += f" · contrast {change:.3f}"
     trio[0].set_title(words, loc="left", fontsize=7.5, color=NEUTRAL, pad=3)
+
+
+def _on_dark(image: Image, mask: Image) -> npt.NDArray[np.uint8]:
+    dark = _bytes(image) // 4
+    dark[mask] = 255
+    return dark
+
+
+def progress_figure(outliers: Images, masks: Images, maps: Maps, steps: int) -> Figure:
+    """What a detector that is still trained makes of outliers: each with its mask and its heatmap.
+
+    Args:
+        outliers: Outlier images, N of shape (H, W, 3), uint8 or float in [0, 1].
+        masks: Masks of the synthetic defects, N of shape (H, W) in {0, 1}.
+        maps: Anomaly maps, N of shape (H, W); all share one range of colours.
+        steps: That it has been trained for.
+    """
+    columns = 2 if len(outliers) > 1 else 1
+    figure, grid = panels(-(-len(outliers) // columns), columns, group=3, header=0.52)
+    note = "outlier · mask, white, on the darkened image · anomaly map"
+    header(figure, f"Held-out images after {steps} steps", note)
+    low, high = colour_range(maps)
+    for trio, outlier, mask, pixels in zip(grid, outliers, masks, maps, strict=False):
+        image = _bytes(outlier)
+        veiled = np.where(mask[..., None] != 0, np.uint8(255), image // 4)
+        for ax, picture in zip(
+            trio, (image, veiled, overlay(image, pixels, low, high)), strict=True
+        ):
+            show(ax, picture)
+    return figure
 
 
 def foreground_figure(images: Images, masks: Images, *, limit: int = 12) -> Figure:

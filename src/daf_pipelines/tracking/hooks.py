@@ -24,6 +24,7 @@ MODELS = ("student", "trained_model", "detector")
 RECORDED = {*MODELS, "manifest", "strategy_gallery"}  # what is made in or beside a run
 COMPARISON = ("comparison", "seeds", "comparison_page")
 TRACKING_STORE = "tracking_store"
+PICTURE = "validation_outliers"
 HISTORIES = {"student_history": "teacher_student", "decoder_history": "decoder"}
 
 
@@ -59,6 +60,8 @@ class TrackingHooks:
         if self._run is None and set(node.outputs) & set(MODELS):
             name = "train_images" if "train_images" in inputs else "calibration_images"
             self._open(node, inputs[name].dataset)
+        if "trained_model" in node.outputs:
+            self._watch(inputs)
 
     def _open(self, node: Node, dataset: dict[str, Any]) -> None:
         from daf_pipelines.parameters import fingerprint
@@ -92,6 +95,28 @@ class TrackingHooks:
         self._held.enter_context(observed(self._record_curves))
         if self._run.is_new or self._outbox.owes:
             self._log_earlier_outputs(node)
+
+    def _watch(self, inputs: dict[str, Any]) -> None:
+        """Have validation outliers drawn while the decoder is trained, which is in place.
+
+        They are read here, not by the node: what is held out stays out of training's reach.
+        """
+        from daf_pipelines.training.observers import observed
+        from daf_pipelines.training.pictures import OutlierPictures
+
+        held_out = self._catalog["synthetic_validation"]
+        if not held_out.exists():
+            return
+        outliers, record = held_out.load(), inputs["synthesis_record"]
+        if outliers.dataset == record["dataset"]:
+            scoring = RunParameters.of(self._context.config_loader["parameters"]).scoring
+            model = inputs["student"].model
+            pictures = OutlierPictures(model, outliers, scoring, self._show_outliers)
+            self._held.enter_context(observed(pictures))
+
+    def _show_outliers(self, figure: Any) -> None:
+        self._catalog[PICTURE].save(figure)
+        self._record(PICTURE)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
