@@ -26,7 +26,7 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup run gallery compare test check ui viz recipe realism lock clean
+.PHONY: help setup run gallery compare test check ui viz recipe realism quality lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -68,6 +68,10 @@ recipe: $(INSTALLED) ## Measure the recipes that docs/recipe.csv lacks (5 minute
 realism: $(INSTALLED) ## Hold synthetic defects against real ones: docs/realism.md (minutes)
 	@DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" $(VENV)/bin/python \
 		benchmarks/realism.py --threads 1 $(ARGS)
+
+quality: $(INSTALLED) ## Measure the cells that docs/quality.csv lacks (hours; extra bench)
+	@OMP_NUM_THREADS=1 DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" $(VENV)/bin/python \
+		benchmarks/quality.py $(ARGS)
 
 lock: ## Write constraints.txt anew, from the newest releases that pyproject.toml allows
 	$(require_python)

@@ -1,0 +1,97 @@
+"""What a method of ``quality.py`` gets, and what it gives back."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from daf_pipelines.sources.image_set import ImageSet
+
+Score = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Images ``(B, H, W, 3)``, uint8, to image scores ``(B,)`` and anomaly maps ``(B, H, W)``."""
+
+
+class Budget:
+    """Seconds of this process's processor time, from the moment that it is made.
+
+    Attributes:
+        seconds: what there is.
+        peak_mib: the peak of memory when training was over.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.peak_mib = 0.0
+        self._start = time.process_time()
+        self._end: float | None = None
+
+    @property
+    def spent(self) -> float:
+        """Seconds so far, or until training was over."""
+        return (time.process_time() if self._end is None else self._end) - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds that training may still take; below 0 when it took too many."""
+        return self.seconds - self.spent
+
+    def stop(self) -> None:
+        """Training is over: what follows does not count. A second call does nothing."""
+        if self._end is None:
+            self._end = time.process_time()
+            self.peak_mib = peak_memory()
+
+
+def peak_memory() -> float:
+    """Largest resident size of this process, MiB, since it began or the peak was forgotten."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def forget_peak() -> None:
+    """Let the peak of memory be that from now on."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A dataset's images, a seed and a budget.
+
+    Attributes:
+        train: normal images, the same for all methods.
+        held_out: normal images that are not trained on.
+        seed: of whatever a method draws.
+        budget: running since before the method was called.
+        raw: the parameters of conf/base, with this dataset.
+        folder: for files on the way.
+    """
+
+    train: ImageSet
+    held_out: ImageSet
+    seed: int
+    budget: Budget
+    raw: dict[str, Any]
+    folder: Path
+
+    def batch(self, rows: np.ndarray | slice) -> Tensor:
+        """Training images ``(B, 3, H, W)`` in [0, 1]."""
+        return to_tensor(self.train.images[rows])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model: how it scores, how many steps it had, and what else is worth a note."""
+
+    score: Score
+    steps: int
+    note: str
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """Prepared images as ``(B, 3, H, W)`` in [0, 1]."""
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous().float() / 255
