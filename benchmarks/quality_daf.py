@@ -1,24 +1,24 @@
 """DAF for ``quality.py``: the recipe of conf/base, as long as a budget lasts.
 
-The learning rate has to reach its end, so the number of steps is set before training: a few steps
-on a copy of the model are timed, inside the budget, and the two phases share what is left as they
-do in conf/base. The second phase is set anew after the first, by what that took. The score's
-fusion is chosen on held-out normals and synthetic outliers, outside the budget.
+How many steps fit a budget is not known before, and the learning rate has to reach its end: it
+falls by the clock, along the cosine of conf/base, and the step that would exceed the budget is not
+made. The first phase has a tenth of the time, about its share in conf/base. The score's fusion is
+chosen on held-out normals and synthetic outliers, outside the budget.
 """
 
-import copy
-from dataclasses import dataclass, replace
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from quality_task import Budget, Task, Trained, to_tensor
+import torch
+from quality_task import Budget, Task, Trained
 from recipe import on_synthetic, with_criterion
 
-from daf_pipelines.models import DAF
 from daf_pipelines.parameters import (
     DecoderTrainingParams,
     ModelParams,
+    PhaseParams,
     ScoringParams,
     SynthesisParams,
     TeacherStudentTrainingParams,
@@ -26,94 +26,106 @@ from daf_pipelines.parameters import (
 from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.synthesis.textures import load_textures
 from daf_pipelines.training import TrainingData, initialise, train_decoder, train_student
+from daf_pipelines.training.batches import Batch, Batches
 
-TRIAL_IMAGES = 16
-SHORT, LONG = 2, 6  # steps of a trial; what the longer one takes more is the price of a step
-MARGIN = 0.02  # of the budget, against steps that turn out dearer than the trial's
+FIRST_PHASE = 0.1  # of the time that is left when the model is initialised
+UNBOUNDED = {"length": 10**6, "checkpoint_every": 10**6, "schedule": "constant"}
 
 
-@dataclass(frozen=True)
-class Prices:
-    """Processor seconds of a step of each phase, and of the teacher's features of all images."""
+class SpentError(Exception):
+    """Another step would exceed a phase's time."""
 
-    student: float
-    decoder: float
-    teacher: float
+
+class Clocked:
+    """The parameters of a phase that ends at ``end`` seconds of the budget.
+
+    Its learning rate falls along a cosine; whatever else is asked for is that of the parameters.
+    """
+
+    def __init__(self, params: PhaseParams, budget: Budget, end: float) -> None:
+        self._params, self._budget, self._end = params, budget, end
+        self._start = self._before = budget.spent
+        self._longest = 0.0
+        self.steps = -1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._params, name)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        passed = (self._budget.spent - self._start) / (self._end - self._start)
+        return self._params.learning_rate * 0.5 * (1 + math.cos(math.pi * min(max(passed, 0), 1)))
+
+    def begin_step(self) -> None:
+        """Counts the step before, and raises SpentError where the next one would take too long."""
+        now = self._budget.spent
+        self.steps += 1
+        if self.steps == 0:
+            self._start = now
+        else:
+            self._longest = max(self._longest, now - self._before)
+        self._before = now
+        if now + self._longest > self._end and self.steps:
+            raise SpentError
+
+
+class ClockedBatches:
+    """Batches until a phase's time is spent."""
+
+    def __init__(self, batches: Batches, clocked: Clocked) -> None:
+        self.batches, self.clocked = batches, clocked
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.batches, name)
+
+    def __getitem__(self, step: int) -> Batch:
+        self.clocked.begin_step()
+        return self.batches[step]
+
+
+class ClockedData(TrainingData):
+    """Training data for phases with a time."""
+
+    def batches(self, phase: int, params: Any, device: torch.device) -> Any:
+        """Batches that end with the phase's time."""
+        return ClockedBatches(super().batches(phase, params, device), params)
 
 
 def daf(task: Task) -> Trained:
     """Both phases of conf/base, then the choice of the fusion."""
-    textures = load_textures(task.raw["synthesis"]["texture_root"], task.train.images.shape[1])
-    data = training_data(task, textures)
-    model = initialise(ModelParams(**task.raw["model"]), data.images, task.seed)
-    prices = measure_prices(model, data, task)
-    lengths = train(model, data, task, prices)
-    task.budget.stop()
-    detector = Detector(model, ScoringParams(), task.train.images.shape[1])
-    detector.scoring = choose_scoring(detector, task, textures)
-    chosen = f"weight {detector.scoring.segmentation_weight:g}, top {detector.scoring.top_pixels}"
-    note = f"{lengths[0]} + {lengths[1]} steps, {chosen}"
-    return Trained(detector.score_batch, sum(lengths), note)
-
-
-def training_data(task: Task, textures: np.ndarray) -> TrainingData:
-    everywhere = np.empty((0, *task.train.images.shape[1:3]), bool)
+    size = task.train.images.shape[1]
     synthesis = SynthesisParams(**task.raw["synthesis"])
-    return TrainingData.of(task.train, textures, everywhere, synthesis, task.seed, {}, task.folder)
+    textures = load_textures(synthesis.texture_root, size)
+    everywhere = np.empty((0, size, size), bool)
+    data = ClockedData.of(task.train, textures, everywhere, synthesis, task.seed, {}, task.folder)
+    model = initialise(ModelParams(**task.raw["model"]), data.images, task.seed)
+    begin = clocked(TeacherStudentTrainingParams, task, FIRST_PHASE)
+    until_spent(train_student, model, data, begin)
+    rest = clocked(DecoderTrainingParams, task, 1.0)
+    until_spent(train_decoder, model, data, rest)
+    task.budget.stop()
+    detector = Detector(model, ScoringParams(), size)
+    detector.scoring = chosen = choose_scoring(detector, task, textures)
+    note = f"{begin.steps} + {rest.steps} steps, "
+    note += f"weight {chosen.segmentation_weight:g}, top {chosen.top_pixels}"
+    return Trained(detector.score_batch, begin.steps + rest.steps, note)
 
 
-def train(model: DAF, data: TrainingData, task: Task, prices: Prices) -> tuple[int, int]:
-    """Trains both phases and returns their lengths."""
-    ratio = second(task.raw).length / first(task.raw).length
-    left = task.budget.left - MARGIN * task.budget.seconds - 2 * prices.teacher
-    begin = max(1, int(left / (prices.student + ratio * prices.decoder)))
-    before = task.budget.spent
-    train_student(model, data, first(task.raw, begin))
-    dearer = (task.budget.spent - before) / (begin * prices.student + prices.teacher)
-    left = task.budget.left - MARGIN * task.budget.seconds - dearer * prices.teacher
-    rest = max(1, int(left / (dearer * prices.decoder)))
-    train_decoder(model, data, second(task.raw, rest))
-    return begin, rest
+def clocked(kind: type[PhaseParams], task: Task, share: float) -> Clocked:
+    """A phase of conf/base with a share of the time that is left."""
+    sections = {TeacherStudentTrainingParams: "teacher_student_training"}
+    section = task.raw[sections.get(kind, "decoder_training")]
+    end = task.budget.spent + share * task.budget.left
+    return Clocked(kind(**section | UNBOUNDED), task.budget, end)
 
 
-def first(raw: dict[str, Any], length: int | None = None) -> TeacherStudentTrainingParams:
-    """The first phase of conf/base, of any length in steps."""
-    changes = {} if length is None else {"length": length}
-    return TeacherStudentTrainingParams(**raw["teacher_student_training"] | changes)
-
-
-def second(raw: dict[str, Any], length: int | None = None) -> DecoderTrainingParams:
-    """The second phase of conf/base, of any length in steps."""
-    changes = {} if length is None else {"length": length}
-    return DecoderTrainingParams(**raw["decoder_training"] | changes)
-
-
-def measure_prices(model: DAF, data: TrainingData, task: Task) -> Prices:
-    """Trains copies of the model for a few steps, on a few images: their teacher's cost little."""
-    few = replace(data, images=data.images[:TRIAL_IMAGES], boxes=(data.boxes or [])[:TRIAL_IMAGES])
-    student, decoder = ([], [])
-    for steps in (SHORT, LONG):
-        trial = replace(few, checkpoints=task.folder / f"trial {steps}")
-        copied = copy.deepcopy(model)
-        before = task.budget.spent
-        train_student(copied, trial, first(task.raw, steps))
-        student.append(task.budget.spent - before)
-        before = task.budget.spent
-        train_decoder(copied, trial, second(task.raw, steps))
-        decoder.append(task.budget.spent - before)
-    by_image = teacher_seconds(model, task) / TRIAL_IMAGES
-    return Prices(step_price(student), step_price(decoder), by_image * len(data.images))
-
-
-def step_price(seconds: list[float]) -> float:
-    return max(seconds[1] - seconds[0], 1e-3) / (LONG - SHORT)
-
-
-def teacher_seconds(model: DAF, task: Task) -> float:
-    """Of the teacher's features of a few images."""
-    clock = Budget(0)
-    model.teach(to_tensor(task.train.images[:TRIAL_IMAGES]))
-    return clock.spent
+def until_spent(train: Any, model: Any, data: ClockedData, params: Clocked) -> None:
+    """Train a phase; its weights stay as its last step left them."""
+    try:
+        train(model, data, params)
+    except SpentError:
+        return
 
 
 def choose_scoring(detector: Detector, task: Task, textures: np.ndarray) -> ScoringParams:
