@@ -93,7 +93,7 @@ class TestForward:
         terms = model.discrepancy(found.projected, found_teacher)
         assert [f.shape[1:] for f in maps] == [(64, 64, 64), (128, 32, 32), (256, 16, 16)]
         for level in range(3):
-            close(found_teacher[level], teacher[level])
+            close(found_teacher[level].features, teacher[level])
             close(found.features[level], student[level])
             close(sum(terms[level]), maps[level])
 

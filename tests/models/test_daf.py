@@ -96,7 +96,7 @@ class TestTeacher:
             set_mode()
             assert not any(m.training for m in model.teacher.modules())
             features = model.teach(images())
-            assert not any(f.requires_grad for f in features)
+            assert not any(f.requires_grad for level in features for f in level.tensors())
         assert not any(p.requires_grad for p in model.teacher.parameters())
         assert all(torch.equal(v, before[k]) for k, v in model.teacher.state_dict().items())
 
@@ -113,7 +113,7 @@ class TestTeacher:
         means = [f.mean(dim=(0, 2, 3)) for f in raw]
         model.discrepancy.fit_normalisation(means, [torch.full_like(m, 2.0) for m in means])
         for found, f, mean in zip(model.teach(images()), raw, means, strict=True):
-            torch.testing.assert_close(found, (f - mean[:, None, None]) / 2)
+            torch.testing.assert_close(found.features, (f - mean[:, None, None]) / 2)
 
 
 class TestPaper:

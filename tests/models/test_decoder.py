@@ -1,10 +1,19 @@
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 import plain_daf
-from daf_pipelines.models.decoder import AuxiliaryHead, Decoder, Fusion, upsample
+from daf_pipelines.models.decoder import (
+    AuxiliaryHead,
+    Decoder,
+    Fusion,
+    convolve_upsampled,
+    inner,
+    upsample,
+)
 
 RESNET18 = (64, 128, 256)
 
@@ -31,14 +40,49 @@ class TestUpsample:
         assert torch.equal(upsample(x, 2, mode="nearest"), expected)
 
 
+class TestInner:
+    def test_their_mean_is_a_quarter_of_the_size(self):
+        x = torch.rand(2, 3, 24, 16, dtype=torch.float64)
+        found = inner(x)
+        assert found.shape == (2, 3, 12, 8)
+        assert torch.equal(found[:, :, 2:4, 4:6], x[:, :, 5:7, 9:11])
+        close(F.avg_pool2d(found, 2), plain_daf.bilinear(x, 0.25))
+
+
+class TestConvolveUpsampled:
+    @settings(max_examples=20, deadline=None)
+    @given(
+        st.integers(1, 2),
+        st.integers(1, 5),
+        st.integers(1, 6),
+        st.integers(1, 9),
+        st.integers(1, 9),
+    )
+    def test_equals_upsampling_first(self, batch, channels, count, height, width):
+        generator = torch.Generator().manual_seed(height + 10 * width)
+        options = {"generator": generator, "dtype": torch.float64}
+        x = torch.randn(batch, channels, height, width, **options).requires_grad_()
+        weight = torch.randn(count, channels, 3, 3, **options).requires_grad_()
+        found = convolve_upsampled(x, weight)
+        expected = F.conv2d(plain_daf.bilinear(x, 2), weight, padding=1)
+        close(found, expected)
+        loss = torch.randn(expected.shape, **options)
+        for a, b in zip(
+            torch.autograd.grad((loss * found).sum(), (x, weight)),
+            torch.autograd.grad((loss * expected).sum(), (x, weight)),
+            strict=True,
+        ):
+            close(a, b)
+
+
 class TestFusion:
     @pytest.mark.parametrize("training", [True, False])
     def test_tiling_equals_the_plain_sum(self, pyramid, training):
         fusion = scramble(Fusion(RESNET18, 256)).train(training)
         maps = pyramid(RESNET18, size=64)
         found = fusion(maps)
-        assert found.shape == (2, 256, 16, 16)
-        close(found, plain_daf.fuse(fusion, maps))
+        assert found.shape == (2, 256, 4, 4)
+        close(found, plain_daf.bilinear(plain_daf.fuse(fusion, maps), 0.25))
 
     def test_tiles_are_in_order(self):
         # 0 1 0 1 beside 0 1 2 3: output channel 2 reads what input channel 0 and 2 hold.
@@ -64,7 +108,8 @@ class TestFusion:
             p(F.interpolate(m, size=(16, 16), mode="nearest"))
             for p, m in zip(projections, maps, strict=True)
         )
-        close(fusion(maps), F.relu(plain_daf.batch_norm(common(total), fusion.norm)))
+        fused = F.relu(plain_daf.batch_norm(common(total), fusion.norm))
+        close(fusion(maps), plain_daf.bilinear(fused, 0.25))
 
     def test_paper_has_one_convolution_of_256_channels(self):
         assert [c.weight.shape for c in Fusion(RESNET18, 256).convolutions] == [(256, 256, 1, 1)]
@@ -111,6 +156,15 @@ class TestDecoder:
         gradients = {name: p.grad for name, p in decoder.named_parameters()}
         gradients |= {f"input {i}": x.grad for i, x in enumerate([*maps, *student])}
         assert [k for k, g in gradients.items() if g is None or not g.any()] == []
+
+    def test_compilers_trace_it(self, pyramid):
+        decoder = Decoder(RESNET18, RESNET18, 16).eval()
+        inputs = tuple(pyramid(RESNET18, size=96, seed=k, dtype=torch.float32) for k in (0, 1))
+        expected = decoder(*inputs)
+        compiled = torch.compile(decoder, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(*inputs), expected)
+        exported = torch.export.export(decoder, inputs, strict=True).module()
+        torch.testing.assert_close(exported(*inputs), expected)
 
 
 class TestAuxiliaryHead:

@@ -167,27 +167,44 @@ class TestPureFunction:
 
 
 class TestTeacherCache:
-    @pytest.mark.parametrize("normalise", ["none", "channel"])
-    @pytest.mark.parametrize("limit", [0, 1024])
-    def test_equals_computing_anew(self, normals, model_params, limit, normalise):
-        discrepancy = {"structure": "squared", "normalise": normalise}
-        model = initialise(model_params(discrepancy=discrepancy), normals, 0).train()
-        cache = TeacherCache(model, normals, limit)
-        assert (cache.levels is None) == (limit == 0)
-        batches = make(normals)
-        for step in range(3):
-            batch = batches[step]
-            found, expected = cache(batch), model.teach(normals[batch.indices].float() / 255)
-            for a, b in zip(found, expected, strict=True):
-                assert not a.requires_grad
-                torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    # 32, 64 and 128 channels and a length at 24, 12 and 6 pixels a side, 6 images, 4 bytes each
+    FEATURES_MIB = 6 * 4 * (33 * 24**2 + 65 * 12**2 + 129 * 6**2) / 2**20
 
-    def test_limit_is_compared_with_all_features(self, normals, model_params):
-        model = initialise(model_params(), normals, 0)
-        # 32, 64 and 128 channels at 16, 8 and 4 pixels a side, 6 images, 4 bytes each
-        mib = 6 * 4 * (32 * 16**2 + 64 * 8**2 + 128 * 4**2) / 2**20
-        assert TeacherCache(model, normals, mib).levels is not None
-        assert TeacherCache(model, normals, mib * 0.999).levels is None
+    @pytest.fixture(scope="class")
+    @classmethod
+    def larger(cls, normals):
+        return torch.nn.functional.interpolate(normals, size=(96, 96))
+
+    @pytest.mark.parametrize("structure", ["squared", "ssim"])
+    @pytest.mark.parametrize("normalise", ["none", "channel"])
+    @pytest.mark.parametrize("limit", [0, FEATURES_MIB, 1024])
+    def test_equals_computing_anew(self, larger, model_params, limit, normalise, structure):
+        discrepancy = {"structure": structure, "normalise": normalise}
+        model = initialise(model_params(discrepancy=discrepancy), larger, 0).train()
+        cache = TeacherCache(model, larger, limit)
+        batch = make(larger)[0]
+        found, expected = cache(batch), model.teach(larger[batch.indices].float() / 255)
+        for a, b in zip(found, expected, strict=True):
+            assert (a.moments is None) == (structure == "squared" or limit == self.FEATURES_MIB)
+            for x, y in zip(a.tensors(), b.tensors(), strict=False):
+                assert not x.requires_grad
+                torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-5)
+
+    @pytest.mark.parametrize(("share", "kept"), [(1, 2), (0.999, None)])
+    def test_limit_is_compared_with_all_features(self, larger, model_params, share, kept):
+        model = initialise(model_params(), larger, 0)
+        levels = TeacherCache(model, larger, share * self.FEATURES_MIB).levels
+        assert (levels and len(levels[0])) == kept
+
+    def test_moments_are_dropped_first(self, larger, model_params):
+        ssim = {"structure": "ssim", "normalise": "none"}
+        model = initialise(model_params(discrepancy=ssim), larger, 0)
+        kept = [
+            levels and len(levels[0])
+            for limit in (1024, self.FEATURES_MIB, 0.999 * self.FEATURES_MIB)
+            for levels in [TeacherCache(model, larger, limit).levels]
+        ]
+        assert kept == [5, 2, None]
 
     def test_the_teacher_is_asked_once_an_image(self, normals, model_params, monkeypatch):
         model = initialise(model_params(), normals, 0)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from daf_pipelines.models.backbones import Backbone, load_teacher
 from daf_pipelines.models.decoder import AuxiliaryHead, Decoder, upsample
-from daf_pipelines.models.discrepancy import Discrepancy
+from daf_pipelines.models.discrepancy import Discrepancy, Taught
 from daf_pipelines.parameters import ModelParams
 
 
@@ -65,9 +65,9 @@ class DAF(nn.Module):
         return self
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> list[Tensor]:
-        """Features that the student is to match, three maps."""
-        return self.discrepancy.normalise(self.teacher(images))
+    def teach(self, images: Tensor) -> list[Taught]:
+        """What the student is to match, three levels."""
+        return self.discrepancy.reference(self.teacher(images))
 
     def study(self, images: Tensor) -> StudentOutput:
         """The student's features."""

@@ -1,7 +1,7 @@
 """The segmentation decoder and the auxiliary heads (DAF, arXiv 2310.07585, section III).
 
-Where a 1x1 convolution follows an upsampling it is computed first, on fewer pixels: both are
-linear and act on different axes, so they commute exactly.
+Where a convolution follows an upsampling it is computed first, on fewer pixels: of 1 x 1 both act
+on different axes, so that they commute, and of 3 x 3 see :func:`convolve_upsampled`.
 """
 
 from collections.abc import Sequence
@@ -10,24 +10,83 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from daf_pipelines.models.matrices import Rows, kept
+
 
 def upsample(x: Tensor, factor: float, mode: str = "bilinear") -> Tensor:
     """Resize ``(B, C, H, W)`` by ``factor``."""
     return F.interpolate(x, scale_factor=factor, mode=mode)
 
 
+def inner(x: Tensor) -> Tensor:
+    """The inner 2 x 2 of each 4 x 4 pixels: ``(B, C, H, W)`` to ``(B, C, H / 2, W / 2)``.
+
+    Their mean is what bilinear interpolation to a quarter of the size gives; it reads no other.
+    """
+    batch, channels, height, width = x.shape
+    blocks = x.permute(0, 2, 3, 1).reshape(batch, height // 4, 4, width // 4, 4, channels)
+    chosen = blocks[:, :, 1:3, :, 1:3].reshape(batch, height // 2, width // 2, channels)
+    return chosen.permute(0, 3, 1, 2)
+
+
+@kept
+def shifted_upsampling(size: int) -> Rows:
+    """Bilinear x2 upsampling of ``size`` pixels as the three taps of a convolution read it.
+
+    Returns:
+        Matrix ``(2 size, 3 size)``: column block t yields what stands one pixel before (t = 0), at
+        (1) or after (2) each of the 2 ``size`` pixels; 0 outside, as padding has it.
+    """
+    rows = [[0.0] * (3 * size) for _ in range(2 * size)]
+    for place, row in enumerate(rows):
+        for tap, read in enumerate((place - 1, place, place + 1)):
+            if 0 <= read < 2 * size:
+                source = min(max((read + 0.5) / 2 - 0.5, 0), size - 1)
+                low = int(source)
+                row[tap * size + low] += 1 - (source - low)
+                row[tap * size + min(low + 1, size - 1)] += source - low
+    return rows
+
+
+def convolve_upsampled(x: Tensor, weight: Tensor) -> Tensor:
+    """The 3 x 3 convolution with padding 1 of ``x`` after bilinear x2 upsampling.
+
+    Both are linear: each of the nine taps is a 1 x 1 convolution, computed before the upsampling on
+    a quarter of the pixels, and upsampling, shifting and summing the taps is one matrix product an
+    axis.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        weight: ``(D, C, 3, 3)``.
+
+    Returns:
+        ``(B, D, 2 H, 2 W)``, channels last in memory.
+    """
+    batch, channels, height, width = x.shape
+    count = weight.shape[0]
+    taps = weight.permute(2, 3, 0, 1).reshape(9 * count, channels)
+    pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    y = F.linear(pixels, taps).view(batch, height, width, 3, 3, count)
+    y = y.permute(0, 1, 3, 4, 2, 5).reshape(batch, height, 3, 3 * width, count)
+    y = shifted_upsampling(width, y.device, y.dtype) @ y
+    y = y.transpose(1, 2).reshape(batch, 3 * height, 2 * width * count)
+    y = shifted_upsampling(height, y.device, y.dtype) @ y
+    return y.view(batch, 2 * height, 2 * width, count).permute(0, 3, 1, 2)
+
+
 class Fusion(nn.Module):
-    """Fuse the three discrepancy maps into ``width`` channels at stride 4.
+    """Fuse the three discrepancy maps into ``width`` channels.
 
     The maps are brought to stride 4 (nearest) and to the deepest level's channel count, summed,
-    and go through 1x1 convolution, batch norm and ReLU. Where the channel counts divide, each
-    map's channels are tiled in order (the paper's ResNet-18: 64 x 4, 128 x 2, 256 x 1), which
-    equals a convolution whose weights are summed over the tiles. Otherwise each level has a 1x1
-    projection of its own, of which the common convolution is then a part.
+    and go through 1x1 convolution, batch norm and ReLU, then bilinearly to stride 16. Where the
+    channel counts divide, each map's channels are tiled in order (the paper's ResNet-18: 64 x 4,
+    128 x 2, 256 x 1), which equals a convolution whose weights are summed over the tiles.
+    Otherwise each level has a 1x1 projection of its own, of which the common convolution is then a
+    part.
 
     Shape:
         - Input: maps ``(B, C_l, H / s, W / s)``, s in (4, 8, 16).
-        - Output: ``(B, width, H / 4, W / 4)``.
+        - Output: ``(B, width, H / 16, W / 16)``.
     """
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
@@ -40,12 +99,16 @@ class Fusion(nn.Module):
         self.norm = nn.BatchNorm2d(width)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Fused map ``(B, width, H / 4, W / 4)``."""
-        projected = [F.conv2d(m, w) for m, w in zip(maps, self._level_weights(), strict=True)]
-        fused = projected[0]
-        for level, projection in enumerate(projected[1:], start=1):
-            fused = fused + upsample(projection, 2**level, mode="nearest")
-        return F.relu(self.norm(fused))
+        """Fused map ``(B, width, H / 16, W / 16)``."""
+        first, *others = (m.contiguous(memory_format=torch.channels_last) for m in maps)
+        w1, w2, w3 = self._level_weights()
+        middle, deep = (F.conv2d(m, w) for m, w in zip(others, (w2, w3), strict=True))
+        deeper = middle + upsample(deep, 2, mode="nearest")
+        if self.training:  # the statistics of the batch norm are those of all pixels
+            fused = inner(self.norm(F.conv2d(first, w1) + upsample(deeper, 2, mode="nearest")))
+        else:
+            fused = self.norm(F.conv2d(inner(first), w1) + deeper)
+        return F.avg_pool2d(F.relu(fused), 2)
 
     def _level_weights(self) -> list[Tensor]:
         weights = [c.weight for c in self.convolutions if isinstance(c, nn.Conv2d)]
@@ -88,9 +151,9 @@ class Decoder(nn.Module):
     def forward(self, maps: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
         """Segmentation logits ``(B, 1, H, W)``."""
         f1, f2, f3 = student
-        x = upsample(self.fusion(maps), 1 / 4)
-        x = upsample(torch.cat([x, f3], dim=1), 2)
-        x = F.relu(self.norm3(self.conv3(x)))
+        x = torch.cat([self.fusion(maps), f3], dim=1)
+        x = convolve_upsampled(x, self.conv3.weight)
+        x = F.relu(self.norm3(x))
         x = F.relu(self.norm2(self.conv2(torch.cat([x, f2], dim=1))))
         x = upsample(self.conv1(torch.cat([x, f1], dim=1)), 2)
         x = F.relu(self.norm1(x))

@@ -4,89 +4,39 @@ Cai et al., "A Discrepancy Aware Framework for Robust Anomaly Detection" (arXiv 
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from daf_pipelines.errors import ParameterError
+from daf_pipelines.models.structural_similarity import Moments, ssim
 from daf_pipelines.parameters import DiscrepancyParams
 
-SSIM_WINDOW = 11
-SSIM_SIGMA = 1.5
-SSIM_C1 = 0.01**2
-SSIM_C2 = 0.03**2
+SMALLEST_LENGTH = 1e-8
 
 
-def check_ssim_size(size: int) -> None:
-    """Refuse feature maps that cannot be reflect-padded by half a window.
+class Taught(NamedTuple):
+    """What a student is to match at one level, with what depends on the teacher alone.
 
-    Raises:
-        ParameterError: fewer than 6 pixels a side.
+    Attributes:
+        features: the teacher's, normalised ``(B, C, H, W)``.
+        length: of the feature vectors ``(B, 1, H, W)``, at least 1e-8.
+        moments: for SSIM; ``None`` where the structure is the squared difference.
     """
-    smallest = SSIM_WINDOW // 2 + 1
-    if size < smallest:
-        raise ParameterError(
-            f"SSIM needs feature maps of at least {smallest} pixels a side; got {size}. "
-            f"Set dataset.image_size to {smallest * 16} or more, or "
-            "model.discrepancy.structure: squared."
-        )
 
+    features: Tensor
+    length: Tensor
+    moments: Moments | None = None
 
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # scoring may ask first, and training goes on with the same tensor
-def gaussian_matrix(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Banded matrix ``(size, size)`` of the 11-tap Gaussian (sigma 1.5) with reflect padding.
+    def tensors(self) -> list[Tensor]:
+        """All of it, as :meth:`of_tensors` takes it."""
+        return [self.features, self.length, *(self.moments or ())]
 
-    Multiplying a column by it equals padding the column by 5 and convolving it. As matrix
-    products the separable blur costs a fraction of depthwise convolutions, backward above all.
-
-    Raises:
-        ParameterError: fewer than 6 pixels, which cannot be reflect-padded by 5.
-    """
-    check_ssim_size(size)
-    radius = SSIM_WINDOW // 2
-    taps = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-(taps**2) / (2 * SSIM_SIGMA**2))
-    kernel = kernel / kernel.sum()
-    rows = torch.arange(size).repeat_interleave(SSIM_WINDOW)
-    columns = (torch.arange(size)[:, None] + torch.arange(-radius, radius + 1)).flatten().abs()
-    columns = torch.where(columns >= size, 2 * (size - 1) - columns, columns)
-    matrix = torch.zeros(size, size, dtype=torch.float64)
-    matrix.index_put_((rows, columns), kernel.repeat(size), accumulate=True)
-    return matrix.to(device=device, dtype=dtype)
-
-
-def gaussian_blur(x: Tensor) -> Tensor:
-    """Blur ``(..., H, W)`` with the SSIM window."""
-    rows = gaussian_matrix(x.shape[-2], x.device, x.dtype)
-    columns = gaussian_matrix(x.shape[-1], x.device, x.dtype)
-    blurred: Tensor = torch.matmul(torch.matmul(rows, x), columns.T)
-    return blurred
-
-
-def peak_normalise(features: Tensor) -> Tensor:
-    """Divide every channel of every image by its spatial maximum (of absolute values).
-
-    Equal to the paper's division on rectified features, and finite on others.
-    """
-    return features / (features.abs().amax(dim=(-2, -1), keepdim=True) + 1e-10)
-
-
-def ssim(student: Tensor, teacher: Tensor) -> Tensor:
-    """Structural similarity of features ``(B, C, H, W)``, per channel and position, in [-1, 1].
-
-    11-tap Gaussian window with sigma 1.5, K = (0.01, 0.03), range 1 (Wang et al., 2004), on
-    features divided by their spatial maximum (DAF, discrepancy map).
-    """
-    s, t = peak_normalise(student), peak_normalise(teacher)
-    mu_s, mu_t, ss, tt, st = gaussian_blur(torch.stack([s, t, s * s, t * t, s * t]))
-    mu_ss, mu_tt, mu_st = mu_s * mu_s, mu_t * mu_t, mu_s * mu_t
-    luminance = (2 * mu_st + SSIM_C1) / (mu_ss + mu_tt + SSIM_C1)
-    contrast = (2 * (st - mu_st) + SSIM_C2) / ((ss - mu_ss) + (tt - mu_tt) + SSIM_C2)
-    similarity: Tensor = luminance * contrast
-    return similarity
+    @classmethod
+    def of_tensors(cls, tensors: Sequence[Tensor]) -> "Taught":
+        """From :meth:`tensors`."""
+        features, length, *moments = tensors
+        return cls(features, length, Moments(*moments) if moments else None)
 
 
 class Discrepancy(nn.Module):
@@ -100,7 +50,7 @@ class Discrepancy(nn.Module):
         channels: channels of the teacher's three levels.
 
     Shape:
-        - Input: two lists of three maps ``(B, C_l, H_l, W_l)``.
+        - Input: three maps ``(B, C_l, H_l, W_l)``, and the teacher's as from ``reference``.
         - Output: as ``forward`` says.
     """
 
@@ -126,29 +76,53 @@ class Discrepancy(nn.Module):
             for level, f in enumerate(teacher)
         ]
 
+    def reference(self, teacher: Sequence[Tensor]) -> list[Taught]:
+        """The teacher's features ``(B, C_l, H_l, W_l)`` as the student is held against them."""
+        with torch.autocast(teacher[0].device.type, enabled=False):
+            return [self._taught(_at_least_single(f)) for f in self.normalise(teacher)]
+
+    def _taught(self, features: Tensor) -> Taught:
+        features = self._laid_out(features)
+        moments = Moments.of(features) if self.params.structure == "ssim" else None
+        return Taught(features, _length(features), moments)
+
     def forward(
-        self, student: Sequence[Tensor], teacher: Sequence[Tensor]
+        self, student: Sequence[Tensor], teacher: Sequence[Taught]
     ) -> list[tuple[Tensor, Tensor]]:
         """The two terms of each level: structure ``(B, C, H, W)`` and cosine ``(B, 1, H, W)``.
 
         The loss wants them apart, the map their sum: both are computed once, here, and never in
         less than single precision. Under autocast, differences of nearly equal numbers, as the
         variances of SSIM, would be rounding errors.
+
+        Args:
+            student: the student's features, projected to the teacher's channels.
+            teacher: as from :meth:`reference`.
         """
         with torch.autocast(student[0].device.type, enabled=False):
             return [
-                self._terms(_at_least_single(s), _at_least_single(t))
+                self._terms(self._laid_out(_at_least_single(s)), t)
                 for s, t in zip(student, teacher, strict=True)
             ]
 
-    def _terms(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        cosine = F.cosine_similarity(student, teacher, dim=1).unsqueeze(1)
+    def _terms(self, student: Tensor, teacher: Taught) -> tuple[Tensor, Tensor]:
+        product = (student * teacher.features).sum(dim=1, keepdim=True)
+        cosine = product / (_length(student) * teacher.length)
         return self._structure(student, teacher), 1 - cosine
 
-    def _structure(self, student: Tensor, teacher: Tensor) -> Tensor:
+    def _laid_out(self, features: Tensor) -> Tensor:
+        # SSIM blurs whole channels.
+        return features.contiguous() if self.params.structure == "ssim" else features
+
+    def _structure(self, student: Tensor, teacher: Taught) -> Tensor:
         if self.params.structure == "ssim":
-            return 1 - ssim(student, teacher)
-        return (student - teacher).square()
+            return 1 - ssim(student, teacher.features, teacher.moments)
+        return (student - teacher.features).square()
+
+
+def _length(features: Tensor) -> Tensor:
+    squared = features.square().sum(dim=1, keepdim=True)
+    return squared.clamp(min=SMALLEST_LENGTH**2).sqrt()
 
 
 def _at_least_single(x: Tensor) -> Tensor:

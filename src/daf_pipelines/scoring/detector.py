@@ -79,7 +79,7 @@ class Detector:
         metadata: dict[str, Any] | None = None,
         resize: Resize = "square",
     ) -> None:
-        self.model = model.eval()
+        self.model = model.eval().to(memory_format=torch.channels_last)
         self.scoring = scoring
         self.image_size = image_size
         self.image = image or Scale()

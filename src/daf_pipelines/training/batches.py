@@ -1,6 +1,6 @@
 """Training batches: normal images, their outliers and the teacher's view, by step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from daf_pipelines.models import DAF
+from daf_pipelines.models.discrepancy import Taught
 from daf_pipelines.parameters import SynthesisParams
 from daf_pipelines.sources.images import Box
 from daf_pipelines.synthesis import Sources, outlier_key, synthesise
@@ -124,32 +125,47 @@ class Batches:
 
 
 class TeacherCache:
-    """The teacher's features of the training normals: frozen, hence computed once.
+    """What the teacher says of the training normals: frozen, hence computed once.
 
     Args:
         model: the detector whose teacher is asked.
         images: normal images ``(N, 3, H, W)``, uint8.
-        limit_mib: above this size features are computed anew for each batch.
+        limit_mib: what does not fit is computed anew for each batch: the moments of SSIM first,
+            then the features, too.
     """
 
     def __init__(self, model: DAF, images: Tensor, limit_mib: float = 1024.0) -> None:
         self.model = model
-        self.levels: list[Tensor] | None = None
+        self.levels: list[list[Tensor]] | None = None
         first = self._compute(images[:1])
-        size = sum(f.numel() * f.element_size() for f in first) * len(images)
-        if size <= limit_mib * 2**20:
-            chunks = [self._compute(chunk) for chunk in torch.split(images, FEATURE_BATCH)]
-            self.levels = [torch.cat(level) for level in zip(*chunks, strict=True)]
+        for keep in (Taught.tensors, _without_moments):
+            size = sum(x.nbytes for level in first for x in keep(level)) * len(images)
+            if self.levels is None and size <= limit_mib * 2**20:
+                self.levels = self._keep(images, keep)
 
-    def __call__(self, batch: Batch) -> list[Tensor]:
-        """The teacher's features of a batch's normal images, three maps."""
+    def __call__(self, batch: Batch) -> list[Taught]:
+        """What the teacher says of a batch's normal images, three levels."""
         if self.levels is None:
             return self.model.teach(batch.normals)
-        return [level[batch.indices] for level in self.levels]
+        return [Taught.of_tensors([x[batch.indices] for x in level]) for level in self.levels]
 
-    def _compute(self, images: Tensor) -> list[Tensor]:
+    def _keep(self, images: Tensor, keep: Callable[[Taught], list[Tensor]]) -> list[list[Tensor]]:
+        chunks = [
+            [keep(level) for level in self._compute(chunk)]
+            for chunk in torch.split(images, FEATURE_BATCH)
+        ]
+        return [
+            [torch.cat(parts) for parts in zip(*level, strict=True)]
+            for level in zip(*chunks, strict=True)
+        ]
+
+    def _compute(self, images: Tensor) -> list[Taught]:
         device = self.model.teacher.mean.device
         return self.model.teach(images.to(device).contiguous().float() / 255)
+
+
+def _without_moments(level: Taught) -> list[Tensor]:
+    return level._replace(moments=None).tensors()
 
 
 @torch.no_grad()

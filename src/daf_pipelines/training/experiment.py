@@ -3,7 +3,7 @@
 from typing import Any
 
 from daf_pipelines.models.backbones import STRIDES, check_image_size, load_teacher
-from daf_pipelines.models.discrepancy import check_ssim_size
+from daf_pipelines.models.structural_similarity import check_ssim_size
 from daf_pipelines.models.trained import check_identity
 from daf_pipelines.parameters import (
     DatasetParams,

@@ -37,11 +37,12 @@ def hard_pixel_loss(losses: Tensor, masks: Tensor) -> Tensor:
         losses: a loss for each pixel ``(B, 1, H, W)``.
         masks: outlier masks ``(B, 1, H, W)`` in {0, 1}.
     """
-    defect = masks.bool()
-    positive, negative = losses[defect], losses[~defect]
-    hardest = min(NORMAL_PER_DEFECT * positive.numel(), negative.numel())
-    chosen = negative.topk(hardest, sorted=False).values
-    return (positive.sum() + chosen.sum()) / max(positive.numel() + hardest, 1)
+    defects = int(masks.sum())
+    hardest = min(NORMAL_PER_DEFECT * defects, masks.numel() - defects)
+    normals = losses.detach().masked_fill(masks.bool(), -torch.inf).flatten()
+    chosen = normals.topk(hardest, sorted=False).indices
+    of_defects = torch.where(masks.bool(), losses, 0).sum()
+    return (of_defects + losses.flatten().gather(0, chosen).sum()) / max(defects + hardest, 1)
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:

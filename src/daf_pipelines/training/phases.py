@@ -154,7 +154,8 @@ def train_student(
     def losses(batch: Batch) -> Losses:
         with _autocast(params, device):
             student = model.study(batch.outliers)
-            return _student_losses(model, student, teacher(batch), batch)
+            terms = model.discrepancy(student.projected, teacher(batch))
+            return _student_losses(model, student, terms, batch)
 
     return _run("teacher-student", _student_modules(model), losses, data, params, device)
 
@@ -203,17 +204,19 @@ def _decoder_losses(
     cue = normal if params.teacher_sees == "normal" else model.teach(batch.outliers)
     with torch.set_grad_enabled(params.train_student):
         student = model.study(batch.outliers)
-        maps = [a + b for a, b in model.discrepancy(student.projected, cue)]
+        terms = model.discrepancy(student.projected, cue)
+    maps = [structure + cosine for structure, cosine in terms]
     losses = {"seg": segmentation_loss(model.segment(maps, student), batch.masks)}
     if params.train_student:
-        losses |= _student_losses(model, student, normal, batch)
+        if cue is not normal:
+            terms = model.discrepancy(student.projected, normal)
+        losses |= _student_losses(model, student, terms, batch)
     return losses
 
 
 def _student_losses(
-    model: DAF, student: StudentOutput, teacher: list[Tensor], batch: Batch
+    model: DAF, student: StudentOutput, terms: list[tuple[Tensor, Tensor]], batch: Batch
 ) -> Losses:
-    terms = model.discrepancy(student.projected, teacher)
     losses = {"kd": distillation_loss(terms, batch.masks)}
     heads = model.auxiliary(student)
     if heads:
