@@ -5,6 +5,7 @@ import errno
 import functools
 import logging
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -58,13 +59,17 @@ def _explain(error: Exception) -> str | None:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM, too, unwinds what is running, so that nothing stays open."""
-    previous = signal.getsignal(signal.SIGTERM)
-    if previous is signal.SIG_DFL:
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if ours:
         signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

@@ -1,7 +1,6 @@
 import contextlib
 import errno
 import os
-import pickle
 import re
 import subprocess
 import sys
@@ -366,5 +365,61 @@ class TestReserved:
 def test_code_is_not_run_on_loading(checkpoint):
     checkpoint.path.parent.mkdir(parents=True)
     torch.save({"step": torch.nn.Linear(1, 1)}, checkpoint.path)
-    with pytest.raises(pickle.UnpicklingError, match="Unsupported global"):
+    with pytest.raises(CheckpointError, match="UnpicklingError") as caught:
         checkpoint.load()
+    assert "Unsupported global" in str(caught.value.__cause__)
+
+
+class TestUnreadable:
+    def refused(self, checkpoint, reason):
+        return pytest.raises(
+            CheckpointError, match=f"{re.escape(str(checkpoint.path))} cannot be read: {reason}"
+        )
+
+    @pytest.mark.parametrize("kept", [0, 1, 0.5])
+    def test_cut_off(self, checkpoint, kept):
+        checkpoint.save({"step": 1, "weights": torch.zeros(1000)})
+        content = checkpoint.path.read_bytes()
+        length = kept if isinstance(kept, int) else int(kept * len(content))
+        checkpoint.path.write_bytes(content[:length])
+        with self.refused(checkpoint, r"it is damaged \(\w+\)\. Remove it"):
+            checkpoint.load()
+
+    def test_something_else(self, checkpoint):
+        checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+        with self.refused(checkpoint, r"it is damaged \(\w+\)\. Remove it"):
+            checkpoint.load()
+
+    def test_of_another_version(self, checkpoint):
+        checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"step": 1, "rows": []}, checkpoint.path)
+        with self.refused(checkpoint, "another version"):
+            checkpoint.load()
+
+    def test_on_a_full_disk_the_disk_is_told_of(self, checkpoint, monkeypatch):
+        checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.path.write_bytes(b"")
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Checkpoint, "_write", full)
+        with pytest.raises(CheckpointError, match=r"No space left.*Kept: none.*starts again"):
+            checkpoint.save({"step": 7})
+
+
+def test_what_ends_the_program_does_not_wait_for_a_write(checkpoint, monkeypatch):
+    goes_on = threading.Event()
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda *args: (goes_on.wait(), save(*args)))
+
+    def interrupted():
+        with BackgroundWriter(checkpoint) as writer:
+            writer.save({"step": 1})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert checkpoint.load() is None
+    goes_on.set()

@@ -6,6 +6,7 @@ synthesis alone nor inference make a run, nor do images that are refused; ingest
 the dataset in an experiment of its own, and a comparison of runs is in one of its own, too.
 """
 
+import logging
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from kedro.pipeline.node import Node
 from daf_pipelines.errors import StaleArtifactError, WeightsError
 from daf_pipelines.run_parameters import RunParameters
 
+LOG = logging.getLogger(__name__)
 MODELS = ("student", "trained_model", "detector")
 RECORDED = {*MODELS, "manifest", "strategy_gallery"}  # what is made in or beside a run
 COMPARISON = ("comparison", "seeds", "comparison_page")
@@ -107,7 +109,11 @@ class TrackingHooks:
         held_out = self._catalog["synthetic_validation"]
         if not held_out.exists():
             return
-        outliers, record = held_out.load(), inputs["synthesis_record"]
+        try:
+            outliers, record = held_out.load(), inputs["synthesis_record"]
+        except Exception as error:  # the node does without it
+            LOG.warning("No pictures while the decoder is trained (%s).", error)
+            return
         if outliers.dataset == record["dataset"]:
             scoring = RunParameters.of(self._context.config_loader["parameters"]).scoring
             model = inputs["student"].model

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.resources import git_commit
@@ -243,13 +244,13 @@ def find_experiment(config: dict[str, Any], name: str) -> tuple[MlflowClient, st
     try:
         client = MlflowClient(uri)
         found = client.get_experiment_by_name(name)
-    except MlflowException as error:
+    except (MlflowException, ImportError, SQLAlchemyError) as error:  # no driver, no database
         raise _refusal(uri, error) from error
     return client, str(found.experiment_id) if found else None
 
 
 def check_store(config: dict[str, Any]) -> None:
-    """Ask the store for anything, once and for a few seconds at most.
+    """Ask the store for anything, once; a server for a few seconds at most.
 
     MLflow itself would try a silent server again and again, and it would first do so when a run is
     opened, after the images have been read.
@@ -288,7 +289,7 @@ def _connect(config: dict[str, Any], experiment: str) -> tuple[MlflowClient, str
         raise _refusal(uri, error) from error
 
 
-def _refusal(uri: str, error: MlflowException) -> ParameterError:
+def _refusal(uri: str, error: Exception) -> ParameterError:
     return ParameterError(
         f"MLflow cannot use the tracking store {uri}: {error}. Start its server, or correct the "
         "variable MLFLOW_TRACKING_URI, or tracking.uri in conf/local/tracking.yml."

@@ -1,10 +1,13 @@
 """Checkpoints: written atomically, resumed only by the same experiment."""
 
 import os
+import pickle
 import shutil
+import struct
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +21,15 @@ from daf_pipelines.errors import DAFError
 from daf_pipelines.training.locks import locked
 
 MEBIBYTE = 2**20
+FORMAT = 2
 SPACING = 10.0  # times that the last write took, until the next periodic one
 
 
+NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, KeyError)  # what torch.load says of others
+
+
 class CheckpointError(DAFError):
-    """A checkpoint, or its folder, cannot be written."""
+    """A checkpoint cannot be written, or not be read."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                torch.save(state, file)
+                torch.save({"format": FORMAT} | state, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
@@ -86,7 +93,10 @@ class Checkpoint:
                 temporary.unlink()
 
     def _failure(self, state: dict[str, Any], reason: OSError) -> CheckpointError:
-        saved = self.load()
+        try:
+            saved = self.load()
+        except CheckpointError:  # the disk is what there is to tell of
+            saved = None
         kept = f"the one of step {saved['step']}" if saved else "none was written before"
         goes_on = f"goes on from step {saved['step']}" if saved else "starts again"
         return CheckpointError(
@@ -96,15 +106,33 @@ class Checkpoint:
         )
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or ``None`` where there is none."""
+        """The saved state, or ``None`` where there is none.
+
+        Raises:
+            CheckpointError: the file is damaged, or of another version of this project.
+        """
         if not self.path.is_file():
             return None
-        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, ValueError, *NO_CHECKPOINT) as error:
+            raise self._unreadable(f"it is damaged ({type(error).__name__})") from error
+        if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
+            raise self._unreadable("another version of this project wrote it")
         return state
+
+    def _unreadable(self, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"The checkpoint {self.path} cannot be read: {reason}. Remove it, and the same command "
+            "starts this phase again."
+        )
 
 
 class BackgroundWriter:
     """Writes checkpoints while training goes on; its block does not end before they are written.
+
+    An exception that ends the program, as a second Ctrl-C, does not wait: then the file that was
+    there stays.
 
     One is written at a time, from a copy in the CPU's memory: there is never more than one copy,
     and training waits for the copying only. Asking whether it is :attr:`ready` before each
@@ -116,7 +144,6 @@ class BackgroundWriter:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
-        self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
         self._not_before = 0.0
 
@@ -129,9 +156,10 @@ class BackgroundWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._thread.shutdown()
         if error is None:
             self.wait()
+        elif isinstance(error, Exception) and self._writing is not None:
+            wait([self._writing])
 
     @property
     def ready(self) -> bool:
@@ -147,12 +175,19 @@ class BackgroundWriter:
         """
         self.wait()
         began = time.monotonic()
-        self._writing = self._thread.submit(self._write, snapshot(state), began)
+        self._writing = Future()
+        arguments = (self._writing, snapshot(state), began)
+        threading.Thread(target=self._write, args=arguments, daemon=True).start()
 
-    def _write(self, state: dict[str, Any], began: float) -> None:
-        self._checkpoint.save(state)
+    def _write(self, writing: Future[None], state: dict[str, Any], began: float) -> None:
+        try:
+            self._checkpoint.save(state)
+        except BaseException as error:  # whoever waits for it is to know
+            writing.set_exception(error)
+            return
         now = time.monotonic()
         self._not_before = now + SPACING * (now - began)
+        writing.set_result(None)
 
     def check(self) -> None:
         """Report a write that has failed, without waiting for one that has not ended.

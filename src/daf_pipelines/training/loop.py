@@ -85,7 +85,7 @@ def run_phase(
     The first SIGINT or SIGTERM ends it after the step at hand, with a checkpoint.
 
     Raises:
-        CheckpointError: the state cannot be written.
+        CheckpointError: the state cannot be written, or one that is there not be read.
         LockedError: another process trains the same.
         TrainingDivergedError: a loss term, or a weight, is not finite.
         TrainingInterruptedError: SIGINT or SIGTERM asked for it.
@@ -95,8 +95,10 @@ def run_phase(
         try:
             _train(training, checkpoint, interruption)
         except Exception:
-            training.fetch()  # its losses may tell why
-            tell(name, training.history)
+            try:
+                training.fetch()  # its losses may tell why
+            finally:
+                tell(name, training.history)
             raise
         tell(name, training.history)
     if interruption.received:  # after the last step

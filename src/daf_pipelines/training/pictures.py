@@ -1,6 +1,7 @@
 """Pictures of how far a detector is, drawn while it is trained."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from daf_pipelines.synthesis.validation import masks_of
 
 LOG = logging.getLogger(__name__)
 SHOWN = 6
-SPACING = 50.0  # times that the last picture took, until the next one: 2 % of the time
+SPACING = 50.0  # times that the last picture took, until the next one: then 2 % of the time
 LONGEST_SECONDS = 600.0
 
 
@@ -53,7 +54,8 @@ class OutlierPictures:
     def __call__(self, phase: str, history: pd.DataFrame) -> None:
         """Draw a picture where one is due. What prevents it does not end the training."""
         now = time.monotonic()
-        if phase != "decoder" or now < self._not_before:
+        ends_with_an_error = sys.exception() is not None  # which is not to wait for a picture
+        if phase != "decoder" or now < self._not_before or ends_with_an_error:
             return
         try:
             self._show(self._draw(int(history["step"].iloc[-1]) + 1))
