@@ -34,12 +34,12 @@ BUDGET = 360.0
 BATCH = 8  # images scored at once
 DATASETS: dict[str, dict[str, Any]] = {
     "ELPV mono": {"source": "elpv", "root": None, "image_size": 128},
-    "magnetic tile": {"source": "magnetic_tile", "root": "magnetic_tile", "image_size": 256},
+    "magnetic tile": {"source": "magnetic_tile", "root": "magnetic_tile", "image_size": 128},
     "toothbrush": {
         "source": "mvtec_ad",
         "root": "mvtec_ad",
         "category": "toothbrush",
-        "image_size": 256,
+        "image_size": 192,
     },
 }
 METHODS = {  # name -> module and function
