@@ -83,9 +83,10 @@ def run(cell: Cell, root: Path | None, budget: float) -> dict[str, Any]:
 
 
 def measure(cell: Cell, root: Path | None, seconds: float, folder: Path) -> dict[str, Any]:
-    from quality_task import Budget, Task, forget_peak, peak_memory
+    from quality_task import Budget, Task, forget_peak
 
     from daf_pipelines.parameters import DatasetParams
+    from daf_pipelines.resources import peak_rss_mib
     from daf_pipelines.sources.ingestion import ingest
 
     module, function = METHODS[cell.method]
@@ -97,7 +98,7 @@ def measure(cell: Cell, root: Path | None, seconds: float, folder: Path) -> dict
     budget.stop()
     forget_peak()
     scores, maps, milliseconds = score(trained.score, test.images)
-    peak = max(budget.peak_mib, peak_memory())
+    peak = max(budget.peak_mib, peak_rss_mib())
     return {
         **cell._asdict(),
         **quality(scores, maps, test),

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from daf_pipelines.resources import peak_rss_mib
 from daf_pipelines.sources.image_set import ImageSet
 
 Score = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -44,17 +45,11 @@ class Budget:
         """Training is over: what follows does not count. A second call does nothing."""
         if self._end is None:
             self._end = time.process_time()
-            self.peak_mib = peak_memory()
-
-
-def peak_memory() -> float:
-    """Largest resident size of this process, MiB, since it began or the peak was forgotten."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+            self.peak_mib = peak_rss_mib()
 
 
 def forget_peak() -> None:
-    """Let the peak of memory be that from now on."""
+    """Let the peak of this process's memory be that from now on."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -91,12 +91,15 @@ def load_teacher(params: TeacherParams, preparation: InputParams = AS_TRAINED) -
         ParameterError: unknown backbone.
         WeightsError: weights that are missing, cannot be fetched or do not fit the backbone.
     """
+    return Backbone(params.backbone, _weights(params), preparation)
+
+
+def _weights(params: TeacherParams) -> str | Mapping[str, Tensor]:
     if params.weights == "hub":
-        return Backbone(params.backbone, "hub", preparation)
+        return "hub"
     if params.weights == "packaged":
-        return Backbone(params.backbone, _packaged_weights(params.backbone), preparation)
-    path = Path(params.weights).expanduser()
-    return Backbone(params.backbone, _file_weights(params.backbone, path), preparation)
+        return _packaged_weights(params.backbone)
+    return _file_weights(params.backbone, Path(params.weights).expanduser())
 
 
 @functools.cache  # a run asks some twenty times, and each time a network is built

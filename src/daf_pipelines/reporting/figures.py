@@ -127,8 +127,8 @@ def _preview_row(
     trio[0].set_title(words, loc="left", fontsize=7.5, color=NEUTRAL, pad=3)
 
 
-def _on_dark(image: Image, mask: Image) -> npt.NDArray[np.uint8]:
-    dark = _bytes(image) // 4
+def _on_dark(image: npt.NDArray[np.uint8], mask: Image) -> npt.NDArray[np.uint8]:
+    dark = image // 4
     dark[mask] = 255
     return dark
 
@@ -149,10 +149,8 @@ def progress_figure(outliers: Images, masks: Images, maps: Maps, steps: int) -> 
     low, high = colour_range(maps)
     for trio, outlier, mask, pixels in zip(grid, outliers, masks, maps, strict=False):
         image = _bytes(outlier)
-        veiled = np.where(mask[..., None] != 0, np.uint8(255), image // 4)
-        for ax, picture in zip(
-            trio, (image, veiled, overlay(image, pixels, low, high)), strict=True
-        ):
+        pictures = (image, _on_dark(image, mask != 0), overlay(image, pixels, low, high))
+        for ax, picture in zip(trio, pictures, strict=True):
             show(ax, picture)
     return figure
 

@@ -131,11 +131,15 @@ class Detector:
         self, images: NDArray[np.uint8], boxes: Sequence[Box] | None = None
     ) -> Prediction:
         """Score one batch of prepared images ``(B, H, W, 3)``; arguments as in :meth:`score`."""
-        device = self.model.teacher.mean.device
-        tensor = torch.from_numpy(np.array(images)).to(device)  # a copy: they may be read-only
-        maps = self.anomaly_maps(tensor.permute(0, 3, 1, 2).float() / 255, boxes)
+        maps = self.anomaly_maps(self.inputs(images), boxes)
         scores = image_scores(maps, self.scoring, boxes)
         return Prediction(scores.cpu().numpy(), maps[:, 0].cpu().numpy())
+
+    def inputs(self, images: NDArray[np.uint8]) -> Tensor:
+        """Prepared images ``(B, H, W, 3)`` as the model takes them: ``(B, 3, H, W)`` in [0, 1]."""
+        device = self.model.teacher.mean.device
+        tensor = torch.from_numpy(np.array(images)).to(device)  # a copy: they may be read-only
+        return tensor.permute(0, 3, 1, 2).float() / 255
 
     def anomaly_maps(self, images: Tensor, boxes: Sequence[Box] | None = None) -> Tensor:
         """Anomaly maps ``(B, 1, H, W)`` of images ``(B, 3, H, W)`` in [0, 1]."""

@@ -23,7 +23,7 @@ from daf_pipelines.run_parameters import RunParameters
 
 LOG = logging.getLogger(__name__)
 MODELS = ("student", "trained_model", "detector")
-RECORDED = {*MODELS, "manifest", "strategy_gallery"}  # what is made in or beside a run
+OF_DATASETS = {"manifest", "strategy_gallery"}  # what is recorded of a dataset alone
 COMPARISON = ("comparison", "seeds", "comparison_page")
 TRACKING_STORE = "tracking_store"
 PICTURE = "validation_outliers"
@@ -49,7 +49,7 @@ class TrackingHooks:
         """Find a store that cannot be reached. A comparison is told where runs are recorded."""
         self.abandon()
         self._catalog = catalog
-        if pipeline.all_outputs() & RECORDED:
+        if pipeline.all_outputs() & {*MODELS, *OF_DATASETS}:
             from daf_pipelines.tracking.run import check_store
 
             check_store(self._config)
@@ -73,7 +73,7 @@ class TrackingHooks:
         from daf_pipelines.training.locks import locked
         from daf_pipelines.training.observers import observed
 
-        parameters = RunParameters.of(self._context.config_loader["parameters"]).experiment()
+        parameters = self._parameters.experiment()
         key = fingerprint(parameters, dataset["data_hash"])
         # Where the run is recorded until its experiment has been evaluated.
         self._unfinished = dataset_path(self._catalog["checkpoints"]) / f"run-{key}.json"
@@ -115,8 +115,7 @@ class TrackingHooks:
             LOG.warning("No pictures while the decoder is trained (%s).", error)
             return
         if outliers.dataset == record["dataset"]:
-            scoring = RunParameters.of(self._context.config_loader["parameters"]).scoring
-            model = inputs["student"].model
+            model, scoring = inputs["student"].model, self._parameters.scoring
             pictures = OutlierPictures(model, outliers, scoring, self._show_outliers)
             self._held.enter_context(observed(pictures))
 
@@ -139,7 +138,7 @@ class TrackingHooks:
         if "comparison" in pipeline.all_outputs():
             self._log_comparison()
         if self._run is None:
-            if pipeline.all_outputs() & {"manifest", "strategy_gallery"}:
+            if pipeline.all_outputs() & OF_DATASETS:
                 self._log_dataset(pipeline)
             return
         with self._held:
@@ -167,6 +166,10 @@ class TrackingHooks:
         with self._held:
             if self._run is not None:
                 self._close("KILLED")
+
+    @property
+    def _parameters(self) -> RunParameters:
+        return RunParameters.of(self._context.config_loader["parameters"])
 
     @property
     def _config(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import nn
 
 from daf_pipelines.models import DAF
@@ -72,9 +71,7 @@ class OutlierPictures:
         boxes = [self._outliers.boxes[row] for row in rows]
         with at_rest(self._model):
             detector = Detector(self._model, self._scoring, images.shape[1])
-            device = self._model.teacher.mean.device
-            inputs = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2) / 255
-            maps: NDArray[np.float32] = detector.anomaly_maps(inputs, boxes)[:, 0].cpu().numpy()
+            maps = detector.anomaly_maps(detector.inputs(images), boxes)[:, 0].cpu().numpy()
         return progress_figure(
             contents(images, boxes), contents(masks, boxes), contents(maps, boxes), steps
         )

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -46,12 +45,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     def show(self, done: int, losses: dict[str, float]) -> None:
