@@ -65,6 +65,14 @@ class TestParameters:
                 ["threshold.pixel", "`value` goes with `rule: fixed`"],
             ),
             ({"decoder_training": {"warm_up": 99}}, ["decoder_training", "warm_up", "99"]),
+            (
+                {"scoring": {"discrepancy_weight": 0, "segmentation_weight": 0}},
+                ["scoring: discrepancy_weight", "both 0", "above 0"],
+            ),
+            (
+                {"decoder_training": {"length": 0}},
+                ["decoder_training.length: 0", "set scoring.segmentation_weight to 0; got 30"],
+            ),
             ({"inference": {"images": 3}}, ["inference.images", "3"]),
             ({"synthesis": {"strategy": "drem"}}, ["synthesis.strategy", "drem", "draem"]),
             (

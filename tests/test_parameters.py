@@ -90,7 +90,8 @@ class TestBadValues:
             (DiscrepancyParams, {"structure": "l1"}),
             (DiscrepancyParams, {"normalise": True}),
             (ModelParams, {"decoder": {"width": 4}}),
-            (DecoderTrainingParams, {"length": 0}),
+            (ModelParams, {"decoder": {"cue": "teacher"}}),
+            (DecoderTrainingParams, {"length": -1}),
             (TeacherStudentTrainingParams, {"length": -1}),
             (DecoderTrainingParams, {"batch_size": 1}),
             (DecoderTrainingParams, {"learning_rate": 0}),
@@ -100,6 +101,7 @@ class TestBadValues:
             (DecoderTrainingParams, {"precision": "float16"}),
             (DecoderTrainingParams, {"teacher_sees": "both"}),
             (DecoderTrainingParams, {"checkpoint_every": 0}),
+            (ScoringParams, {"discrepancy_weight": -1}),
             (ScoringParams, {"segmentation_weight": -1}),
             (ScoringParams, {"blur_sigma": -1}),
             (ScoringParams, {"blur_sigma": 100}),
@@ -141,6 +143,16 @@ class TestSchedule:
         assert params.milestones == (650, 950)
         assert (params.learning_rate, params.weight_decay, params.gamma) == (2e-4, 1e-5, 0.2)
         assert params.batch_size == 8
+
+
+class TestScoring:
+    def test_one_weight_may_be_0(self):
+        assert ScoringParams(discrepancy_weight=0).segmentation_weight == 3
+        assert ScoringParams(segmentation_weight=0).discrepancy_weight == 1
+
+    def test_both_weights_0(self):
+        with pytest.raises(ValidationError, match=r"are both 0.*set one of them above 0"):
+            ScoringParams(discrepancy_weight=0, segmentation_weight=0)
 
 
 class TestThreshold:
@@ -217,6 +229,7 @@ class TestFingerprint:
             {"discrepancy": {"structure": "squared"}},
             {"discrepancy": {"normalise": "channel"}},
             {"decoder": {"width": 8}},
+            {"decoder": {"cue": "none"}},
             {"auxiliary_heads": False},
         ]
         found = {fingerprint(ModelParams.model_validate(v)) for v in variants}

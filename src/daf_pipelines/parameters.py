@@ -200,6 +200,11 @@ class DecoderParams(Section):
     """The segmentation decoder."""
 
     width: int = Field(256, ge=8, description="Channels of the fused map; the paper uses 256.")
+    cue: Literal["discrepancy", "none"] = Field(
+        "discrepancy",
+        description="What leads the decoder beside the student's features: the discrepancy maps "
+        "(the paper), or nothing.",
+    )
 
 
 class ModelParams(Section):
@@ -268,24 +273,30 @@ class TeacherStudentTrainingParams(PhaseParams):
 
 
 class DecoderTrainingParams(PhaseParams):
-    """Second phase: L_seg, and the student's losses while it stays trainable."""
+    """Second phase: L_seg, and the student's losses while it stays trainable.
 
-    length: int = Field(1, ge=1)
+    Length 0 leaves the decoder as initialised: then `scoring.segmentation_weight` must be 0.
+    """
+
+    length: int = Field(1, ge=0)
     train_student: bool = Field(
         False, description="Keep training the student (True with no first phase: joint, the paper)."
     )
     teacher_sees: Literal["normal", "outlier"] = Field(
         "normal",
-        description="The teacher's image in the decoder's cue: the normal image (the paper) or "
-        "the outlier image, as at test time.",
+        description="The teacher's image in the decoder's cue, where it has one: the normal image "
+        "(the paper) or the outlier image, as at test time.",
     )
 
 
 class ScoringParams(Section):
     """From model outputs to anomaly maps and image scores."""
 
+    discrepancy_weight: float = Field(
+        1.0, ge=0, description="Weight of the discrepancy; the paper's is 1."
+    )
     segmentation_weight: float = Field(
-        3.0, ge=0, description="Weight of the segmentation probability beside the discrepancy."
+        3.0, ge=0, description="Weight of the segmentation probability; the paper's is 3."
     )
     blur_sigma: float = Field(
         4.0,
@@ -296,6 +307,15 @@ class ScoringParams(Section):
     top_pixels: int = Field(
         50, ge=1, description="The image score is the mean of this many largest pixels, at 256 px."
     )
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.discrepancy_weight == self.segmentation_weight == 0:
+            raise ValueError(
+                "discrepancy_weight and segmentation_weight are both 0, which scores nothing; "
+                "set one of them above 0"
+            )
+        return self
 
 
 class RuleParams(Section):

@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.parameters import (
@@ -44,6 +44,16 @@ class RunParameters(Section):
     comparison: ComparisonParams
     data_dir: str = Field("data", description="Where the catalog keeps its files.")
 
+    @model_validator(mode="after")
+    def _check_decoder(self) -> Self:
+        weight = self.scoring.segmentation_weight
+        if self.decoder_training.length == 0 and weight:
+            raise ValueError(
+                "decoder_training.length: 0 leaves the decoder untrained, so that its probability "
+                f"must not count: set scoring.segmentation_weight to 0; got {weight:g}"
+            )
+        return self
+
     @classmethod
     def of(cls, parameters: dict[str, Any]) -> Self:
         """Check parameters as they are written.
@@ -76,7 +86,8 @@ def _explain(fault: Any) -> str:
     if fault["type"] in ("model_type", "model_attributes_type"):
         return f"{name}: expected a section, not a single value; got {value!r}"
     got = "" if isinstance(value, dict) else f"; got {value!r}"
-    return f"{name}: {fault['msg'].removeprefix('Value error, ')}{got}"
+    where = f"{name}: " if name else ""  # of several sections, the message names them
+    return f"{where}{fault['msg'].removeprefix('Value error, ')}{got}"
 
 
 def _siblings(location: tuple[str, ...]) -> list[str]:

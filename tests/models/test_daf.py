@@ -71,6 +71,16 @@ class TestForward:
         shapes = [[tuple(p.shape) for p in m.parameters()] for m in model.projections]
         assert shapes == [[], [(64, 48, 1, 1), (64,)], [(128, 192, 1, 1), (128,)]]
 
+    def test_without_a_cue_the_discrepancy_is_scored_all_the_same(self):
+        model, led = build(decoder={"width": 16, "cue": "none"}).eval(), build().eval()
+        led.student.load_state_dict(model.student.state_dict())
+        led.teacher.load_state_dict(model.teacher.state_dict())
+        with torch.no_grad():
+            (discrepancy, probability), (expected, _) = model(images()), led(images())
+            student = model.study(images())
+            assert torch.equal(discrepancy, expected)
+            assert torch.equal(probability, torch.sigmoid(model.segment([], student)))
+
     def test_squared_form_takes_small_images(self):
         model = build(discrepancy={"structure": "squared"}).eval()
         with torch.no_grad():

@@ -29,6 +29,13 @@ def scramble(module, seed=0):
     return module
 
 
+def fusion_of_nothing(led, decoder):
+    """State of a fusion that yields 0, and of the convolution behind it as `decoder` has it."""
+    state = {k: v for k, v in led.state_dict().items() if k.startswith("fusion")}
+    weight = torch.cat([torch.ones(256, 256, 3, 3), decoder.conv3.weight.detach()], dim=1)
+    return state | {"fusion.norm.bias": torch.zeros(256), "conv3.weight": weight}
+
+
 def close(found, expected):
     torch.testing.assert_close(found, expected, atol=1e-10, rtol=1e-10)
 
@@ -155,6 +162,27 @@ class TestDecoder:
         decoder(maps, student).square().mean().backward()
         gradients = {name: p.grad for name, p in decoder.named_parameters()}
         gradients |= {f"input {i}": x.grad for i, x in enumerate([*maps, *student])}
+        assert [k for k, g in gradients.items() if g is None or not g.any()] == []
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_without_a_cue_student_features_are_all(self, pyramid, training):
+        decoder = scramble(Decoder(None, RESNET18, 256)).train(training)
+        assert [name for name, _ in decoder.named_parameters() if "fusion" in name] == []
+        assert decoder.conv3.weight.shape == (256, 256, 3, 3)
+        student = pyramid(RESNET18, size=64)
+        found = decoder([], student)
+        assert found.shape == (2, 1, 64, 64)
+        # A decoder with a cue that is all zero: its fused map is constant, here 0.
+        led = Decoder(RESNET18, RESNET18, 256).double().train(training)
+        led.load_state_dict(decoder.state_dict() | fusion_of_nothing(led, decoder))
+        close(found, plain_daf.decode(led, [torch.zeros_like(f) for f in student], student))
+
+    def test_gradient_reaches_every_parameter_without_a_cue(self, pyramid):
+        decoder = Decoder(None, (8, 16, 32), 16).double()
+        student = pyramid(requires_grad=True)
+        decoder([], student).square().mean().backward()
+        gradients = {name: p.grad for name, p in decoder.named_parameters()}
+        gradients |= {f"input {i}": x.grad for i, x in enumerate(student)}
         assert [k for k, g in gradients.items() if g is None or not g.any()] == []
 
     def test_compilers_trace_it(self, pyramid):

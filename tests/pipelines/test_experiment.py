@@ -256,7 +256,8 @@ class TestPaperRecipe:
         assert (model.teacher.backbone, model.student.backbone) == ("resnet18", "resnet18")
         assert (model.discrepancy.structure, model.discrepancy.normalise) == ("ssim", "none")
         assert (model.input.channels, model.input.normalise) == ("rgb", "backbone")
-        assert (model.decoder.width, model.auxiliary_heads) == (256, True)
+        assert (model.decoder.width, model.decoder.cue) == (256, "discrepancy")
+        assert model.auxiliary_heads
         assert params.teacher_student_training.length == 0
         assert (training.train_student, training.teacher_sees) == (True, "normal")
         assert training.shuffle
@@ -265,6 +266,7 @@ class TestPaperRecipe:
         assert (training.schedule, training.warm_up) == ("multistep", 50)
         assert (training.milestones, training.gamma) == ((650, 950), 0.2)
         assert params.scoring.model_dump() == {
+            "discrepancy_weight": 1.0,
             "segmentation_weight": 3.0,
             "blur_sigma": 4.0,
             "top_pixels": 50,

@@ -21,7 +21,12 @@ def as_tensor(images):
 
 class TestMaps:
     @pytest.mark.parametrize(
-        "scoring", [{}, {"segmentation_weight": 0.5, "blur_sigma": 9}, {"blur_sigma": 0.1}]
+        "scoring",
+        [
+            {},
+            {"segmentation_weight": 0.5, "blur_sigma": 9},
+            {"discrepancy_weight": 2.5, "blur_sigma": 0.1},
+        ],
     )
     @torch.no_grad()
     def test_blurred_sum_of_discrepancy_and_weighted_probability(
@@ -30,7 +35,8 @@ class TestMaps:
         detector = make_detector(scoring)
         params = ScoringParams(**scoring)
         discrepancy, probability = detector.model(as_tensor(images))
-        plain = (discrepancy + params.segmentation_weight * probability)[:, 0].double().numpy()
+        plain = params.discrepancy_weight * discrepancy + params.segmentation_weight * probability
+        plain = plain[:, 0].double().numpy()
         sigma = params.blur_sigma * 96 / 256
         found = detector.score(images).maps
         assert found.shape == (5, 96, 96)

@@ -158,6 +158,40 @@ class TestTrainDecoder:
             losses.append(train_decoder(model, data, params).history["seg"][0])
         assert losses[0] != losses[1]
 
+    @pytest.mark.parametrize("teacher_sees", ["normal", "outlier"])
+    def test_without_a_cue_nor_a_student_to_train_the_teacher_is_not_asked(
+        self, model_params, training_data, normals, monkeypatch, teacher_sees
+    ):
+        model = initialise(model_params(decoder={"width": 16, "cue": "none"}), normals, 0)
+        monkeypatch.setattr(model.teacher, "forward", None)
+        before = state(model.decoder)
+        params = decoder_params(teacher_sees=teacher_sees)
+        train_decoder(model, training_data(), params)
+        assert all(changed_parameters(model.decoder, before).values())
+
+    def test_without_a_cue_a_student_is_trained_on_the_normals(
+        self, model_params, training_data, normals, monkeypatch
+    ):
+        histories, asked = [], []
+        for cue in ("discrepancy", "none"):
+            model = initialise(model_params(decoder={"width": 16, "cue": cue}), normals, 0)
+            teach = model.teach
+            monkeypatch.setattr(model, "teach", lambda x, t=teach: asked.append(len(x)) or t(x))
+            params = decoder_params(length=1, train_student=True, teacher_sees="outlier")
+            data = training_data(fingerprint=cue)
+            histories.append(train_decoder(model, data, params).history)
+        assert asked == [1, 6, 4, 1, 6]  # a first and all normals once; outliers for a cue only
+        assert histories[0]["kd"][0] == histories[1]["kd"][0]
+        assert histories[0]["seg"][0] != histories[1]["seg"][0]
+
+    def test_length_0_leaves_everything_as_it_was(self, model_params, training_data, normals):
+        model = initialise(model_params(), normals, 0)
+        before = state(model)
+        history = train_decoder(model, training_data(), decoder_params(length=0)).history
+        assert same(model, before)
+        assert list(history.columns) == ["step", "epoch", "learning_rate"]
+        assert len(history) == 0
+
     def test_phases_see_different_outliers(self, model_params, training_data, normals, monkeypatch):
         seen = []
         run_phase = phases.run_phase

@@ -45,7 +45,8 @@ class DAF(nn.Module):
             for c, w in zip(own, wanted, strict=True)
         )
         self.discrepancy = Discrepancy(params.discrepancy, wanted)
-        self.decoder = Decoder(wanted, own, params.decoder.width)
+        cue = wanted if params.decoder.cue == "discrepancy" else None
+        self.decoder = Decoder(cue, own, params.decoder.width)
         self.heads = nn.ModuleList(AuxiliaryHead(c) for c in own if params.auxiliary_heads)
 
     @classmethod
@@ -76,7 +77,7 @@ class DAF(nn.Module):
         return StudentOutput(features, projected)
 
     def segment(self, maps: Sequence[Tensor], student: StudentOutput) -> Tensor:
-        """Segmentation logits ``(B, 1, H, W)``, led by the discrepancy maps."""
+        """Segmentation logits ``(B, 1, H, W)``, led by the maps where it has a cue."""
         logits: Tensor = self.decoder(maps, student.features)
         return logits
 

@@ -125,7 +125,8 @@ class Decoder(nn.Module):
     """Segment outliers, led by the discrepancy maps.
 
     Args:
-        discrepancy_channels: channels of the discrepancy maps (the teacher's).
+        discrepancy_channels: channels of the discrepancy maps; ``None`` for a decoder that sees
+            the student's features only.
         student_channels: channels of the student's features.
         width: channels of the fused map; the paper's is 256.
 
@@ -135,12 +136,16 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, discrepancy_channels: Sequence[int], student_channels: Sequence[int], width: int
+        self,
+        discrepancy_channels: Sequence[int] | None,
+        student_channels: Sequence[int],
+        width: int,
     ) -> None:
         super().__init__()
         c1, c2, c3 = student_channels
-        self.fusion = Fusion(discrepancy_channels, width)
-        self.conv3 = nn.Conv2d(width + c3, width, 3, padding=1, bias=False)
+        self.fusion = Fusion(discrepancy_channels, width) if discrepancy_channels else None
+        fused = width if self.fusion else 0
+        self.conv3 = nn.Conv2d(fused + c3, width, 3, padding=1, bias=False)
         self.norm3 = nn.BatchNorm2d(width)
         self.conv2 = nn.ConvTranspose2d(width + c2, width // 2, 2, stride=2, bias=False)
         self.norm2 = nn.BatchNorm2d(width // 2)
@@ -149,9 +154,9 @@ class Decoder(nn.Module):
         self.head = nn.Conv2d(width // 4, 1, 1)
 
     def forward(self, maps: Sequence[Tensor], student: Sequence[Tensor]) -> Tensor:
-        """Segmentation logits ``(B, 1, H, W)``."""
+        """Segmentation logits ``(B, 1, H, W)``; the maps are not read without a fusion."""
         f1, f2, f3 = student
-        x = torch.cat([self.fusion(maps), f3], dim=1)
+        x = f3 if self.fusion is None else torch.cat([self.fusion(maps), f3], dim=1)
         x = convolve_upsampled(x, self.conv3.weight)
         x = F.relu(self.norm3(x))
         x = F.relu(self.norm2(self.conv2(torch.cat([x, f2], dim=1))))

@@ -151,10 +151,14 @@ class Detector:
     ) -> Tensor:
         """Anomaly maps ``(B, 1, H, W)`` from the model's two outputs of that shape.
 
-        The discrepancy plus the weighted segmentation probability, Gaussian-blurred (DAF: weight
-        3, sigma 4 at 256 px). An image is blurred as if there were no padding; there is NaN in it.
+        The weighted sum of discrepancy and segmentation probability, Gaussian-blurred (DAF:
+        weights 1 and 3, sigma 4 at 256 px). An image is blurred as if there were no padding; there
+        is NaN in it.
         """
-        maps: Tensor = discrepancy + self.scoring.segmentation_weight * probability
+        maps: Tensor = (
+            self.scoring.discrepancy_weight * discrepancy
+            + self.scoring.segmentation_weight * probability
+        )
         sigma = self.scoring.blur_sigma * maps.shape[-1] / REFERENCE_SIZE
         blurred = torch.full_like(maps, torch.nan)
         for chosen, (top, left, bottom, right) in _by_box(maps, boxes):

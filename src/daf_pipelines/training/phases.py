@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from daf_pipelines.errors import DAFError
 from daf_pipelines.models import DAF
 from daf_pipelines.models.daf import StudentOutput
+from daf_pipelines.models.discrepancy import Taught
 from daf_pipelines.parameters import (
     DecoderTrainingParams,
     ModelParams,
@@ -170,7 +171,7 @@ def train_decoder(model: DAF, data: TrainingData, params: DecoderTrainingParams)
         modules.update(dict(_student_modules(model).items()))
     else:
         model.student.eval()
-    teacher = TeacherCache(model, data.images) if _needs_normals(params) else None
+    teacher = TeacherCache(model, data.images) if _needs_normals(model, params) else None
 
     def losses(batch: Batch) -> Losses:
         with _autocast(params, device):
@@ -193,18 +194,22 @@ def _run(
     return run_phase(name, modules, batches, losses, params, checkpoint)
 
 
-def _needs_normals(params: DecoderTrainingParams) -> bool:
-    return params.train_student or params.teacher_sees == "normal"
+def _needs_normals(model: DAF, params: DecoderTrainingParams) -> bool:
+    return params.train_student or (_has_cue(model) and params.teacher_sees == "normal")
+
+
+def _has_cue(model: DAF) -> bool:
+    return model.params.decoder.cue == "discrepancy"
 
 
 def _decoder_losses(
     model: DAF, batch: Batch, params: DecoderTrainingParams, teacher: TeacherCache | None
 ) -> Losses:
     normal = teacher(batch) if teacher else []
-    cue = normal if params.teacher_sees == "normal" else model.teach(batch.outliers)
+    cue = _cue(model, batch, params, normal)
     with torch.set_grad_enabled(params.train_student):
         student = model.study(batch.outliers)
-        terms = model.discrepancy(student.projected, cue)
+        terms = model.discrepancy(student.projected, cue) if cue else []
     maps = [structure + cosine for structure, cosine in terms]
     losses = {"seg": segmentation_loss(model.segment(maps, student), batch.masks)}
     if params.train_student:
@@ -212,6 +217,15 @@ def _decoder_losses(
             terms = model.discrepancy(student.projected, normal)
         losses |= _student_losses(model, student, terms, batch)
     return losses
+
+
+def _cue(
+    model: DAF, batch: Batch, params: DecoderTrainingParams, normal: list[Taught]
+) -> list[Taught]:
+    """What the teacher says for the decoder's cue; nothing without one."""
+    if not _has_cue(model):
+        return []
+    return normal if params.teacher_sees == "normal" else model.teach(batch.outliers)
 
 
 def _student_losses(
