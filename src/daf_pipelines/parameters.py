@@ -364,6 +364,17 @@ class EvaluationParams(Section):
     )
 
 
+class TransferParams(Section):
+    """Synthetic outliers that a detector is tried on, its own strategy's and others."""
+
+    strategies: dict[str, dict[str, Any]] = Field(
+        {},
+        description="By name: what section `synthesis` has in it beside the name. None named: the "
+        "presets of the DAF paper, and cutpaste.",
+    )
+    repeats: int = Field(1, ge=1, description="Outliers per held-out normal, of each strategy.")
+
+
 class InferenceParams(Section):
     """Images to score with the trained detector."""
 

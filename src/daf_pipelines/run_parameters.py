@@ -19,6 +19,7 @@ from daf_pipelines.parameters import (
     SynthesisParams,
     TeacherStudentTrainingParams,
     ThresholdParams,
+    TransferParams,
 )
 
 OWN_STRATEGIES = ("synthesis", "strategies")
@@ -40,9 +41,15 @@ class RunParameters(Section):
     scoring: ScoringParams
     threshold: ThresholdParams
     evaluation: EvaluationParams
+    transfer: TransferParams
     inference: InferenceParams
     comparison: ComparisonParams
     data_dir: str = Field("data", description="Where the catalog keeps its files.")
+    tags: dict[str, str] = Field(
+        {},
+        description="Of the MLflow run, beside or instead of its own. `study` puts it under the "
+        "run of that study.",
+    )
 
     @model_validator(mode="after")
     def _check_decoder(self) -> Self:
@@ -67,9 +74,15 @@ class RunParameters(Section):
             faults = "; ".join(_explain(fault) for fault in error.errors())
             raise ParameterError(f"{faults}. See conf/base/parameters.yml.") from error
 
+    @classmethod
+    def sections(cls) -> list[str]:
+        """Names of those that are sections."""
+        fields = cls.model_fields.items()
+        return [name for name, field in fields if issubclass(_class(field.annotation), Section)]
+
     def experiment(self) -> dict[str, Any]:
         """The parameters that make an experiment, as plain values."""
-        others = {"inference", "comparison", "data_dir"}
+        others = {"inference", "comparison", "data_dir", "tags", "transfer"}
         return self.model_dump(mode="json", exclude=others)
 
 
@@ -88,6 +101,10 @@ def _explain(fault: Any) -> str:
     got = "" if isinstance(value, dict) else f"; got {value!r}"
     where = f"{name}: " if name else ""  # of several sections, the message names them
     return f"{where}{fault['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _class(annotation: Any) -> type:
+    return annotation if isinstance(annotation, type) else object
 
 
 def _siblings(location: tuple[str, ...]) -> list[str]:

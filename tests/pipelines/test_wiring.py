@@ -72,7 +72,7 @@ class TestOrder:
     def test_default_is_the_experiment(self, pipelines: dict[str, Pipeline]) -> None:
         nodes = {node.name for name in EXPERIMENT for node in pipelines[name].nodes}
         assert {node.name for node in pipelines["__default__"].nodes} == nodes
-        others = {"inference", "strategy_gallery", "comparison", "__default__"}
+        others = {"inference", "strategy_gallery", "strategy_transfer", "comparison", "__default__"}
         assert set(pipelines) == {*EXPERIMENT, *others}
 
     def test_each_pipeline_needs_only_what_the_ones_before_have_made(
