@@ -14,7 +14,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from daf_pipelines.training import checkpoints, locks
+from daf_pipelines import locks
+from daf_pipelines.locks import LockedError
+from daf_pipelines.training import checkpoints
 from daf_pipelines.training.checkpoints import (
     BackgroundWriter,
     Checkpoint,
@@ -22,7 +24,6 @@ from daf_pipelines.training.checkpoints import (
     check_folder,
     snapshot,
 )
-from daf_pipelines.training.locks import LockedError
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from daf_pipelines.errors import DAFError, ParameterError
+from daf_pipelines.locks import LockedError
 from daf_pipelines.parameters import DecoderTrainingParams
 from daf_pipelines.training import loop, progress
 from daf_pipelines.training.checkpoints import BackgroundWriter, Checkpoint, CheckpointError
 from daf_pipelines.training.interruption import SIGNALS, TrainingInterruptedError
-from daf_pipelines.training.locks import LockedError
 from daf_pipelines.training.loop import TrainingDivergedError, choose_device, run_phase
 from daf_pipelines.training.observers import observed
 from daf_pipelines.training.schedules import learning_rate

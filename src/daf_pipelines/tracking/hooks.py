@@ -66,11 +66,11 @@ class TrackingHooks:
             self._watch(inputs)
 
     def _open(self, node: Node, dataset: dict[str, Any]) -> None:
+        from daf_pipelines.locks import locked
         from daf_pipelines.parameters import fingerprint
         from daf_pipelines.tracking.outbox import Outbox
         from daf_pipelines.tracking.run import RECORD, ExperimentRun, tracking_uri
         from daf_pipelines.training.checkpoints import check_folder
-        from daf_pipelines.training.locks import locked
         from daf_pipelines.training.observers import observed
 
         parameters = self._parameters.experiment()
@@ -92,6 +92,7 @@ class TrackingHooks:
             name=f"{dataset['source']}-{dataset['category']}",
             candidates=[*records, self._unfinished],
             restart="student" in node.outputs,
+            tags=self._parameters.tags,
         )
         self._run.record.write(self._unfinished.parent, self._unfinished.name)
         self._held.enter_context(observed(self._record_curves))
@@ -142,7 +143,8 @@ class TrackingHooks:
                 self._log_dataset(pipeline)
             return
         with self._held:
-            if "metrics" in pipeline.all_outputs():
+            # A study would fill the registry, and the disk, with models that nobody chose.
+            if "metrics" in pipeline.all_outputs() and "study" not in self._parameters.tags:
                 self._outbox.send("the registered model", self._register)
             recorded = self._close("FINISHED")
             if "metrics" in pipeline.all_outputs() and recorded:

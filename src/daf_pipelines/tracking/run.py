@@ -17,14 +17,17 @@ from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from daf_pipelines.errors import ParameterError
+from daf_pipelines.locks import locked
 from daf_pipelines.resources import git_commit
 
 LOG = logging.getLogger(__name__)
 RECORD = "mlflow_run.json"
 METHOD = "daf"
+STUDY, KIND = "study", "kind"  # tags
 DATASETS = "-datasets"  # ends the name of the experiment that holds the datasets' cards
 COMPARISONS = "-comparisons"  # ... that holds the comparisons
 METRICS_PER_REQUEST = 1000
@@ -90,6 +93,7 @@ class ExperimentRun:
         name: str,
         candidates: list[Path],
         restart: bool,
+        tags: dict[str, str] | None = None,
     ) -> "ExperimentRun":
         """Go on in the experiment's run, or open one.
 
@@ -101,6 +105,8 @@ class ExperimentRun:
             name: of the dataset, for the name of the run.
             candidates: files that may hold the record of this experiment's run.
             restart: training starts anew, so a run that has ended is left alone.
+            tags: of a run that is opened, instead of its own; ``study`` also puts it under the run
+                of that study.
 
         Raises:
             ParameterError: MLflow refuses the tracking store.
@@ -114,6 +120,7 @@ class ExperimentRun:
             run = client.create_run(experiment, run_name=_run_name(name, parameters))
             opened = cls(client, RunRecord(run.info.run_id, key), is_new=True)
             opened._describe(parameters, project)
+            opened.tag(**(tags or {}), **_under(client, experiment, tags or {}))
         except MlflowException as error:
             raise _refusal(tracking_uri(config), error) from error
         return opened
@@ -226,6 +233,26 @@ class ExperimentRun:
         self.client.set_terminated(self.record.run_id, status)
 
 
+def _under(client: MlflowClient, experiment: str, tags: dict[str, str]) -> dict[str, str]:
+    """The tag that puts a study's cell under the study's run, which is made where there is none."""
+    if STUDY not in tags:
+        return {}
+    condition = f"tags.{KIND} = '{STUDY}' and tags.{STUDY} = '{tags[STUDY]}'"
+
+    def first() -> str | None:
+        order = ["attributes.start_time ASC", "attributes.run_id ASC"]
+        found = client.search_runs([experiment], condition, order_by=order, max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    if first() is None:
+        told = {KIND: STUDY, STUDY: tags[STUDY]}
+        made = client.create_run(experiment, run_name=f"study-{tags[STUDY]}", tags=told).info.run_id
+        if first() != made:  # another cell was quicker
+            client.delete_run(made)
+        client.set_terminated(made)
+    return {MLFLOW_PARENT_RUN_ID: str(first())}
+
+
 def _can_go_on(client: MlflowClient, run_id: str, restart: bool) -> bool:
     try:
         info = client.get_run(run_id).info
@@ -242,11 +269,23 @@ def find_experiment(config: dict[str, Any], name: str) -> tuple[MlflowClient, st
     """
     uri = tracking_uri(config)
     try:
-        client = MlflowClient(uri)
-        found = client.get_experiment_by_name(name)
+        with _alone(uri):
+            client = MlflowClient(uri)
+            found = client.get_experiment_by_name(name)
     except (MlflowException, ImportError, SQLAlchemyError) as error:  # no driver, no database
         raise _refusal(uri, error) from error
     return client, str(found.experiment_id) if found else None
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Two processes that make the tables of a local database at once would spoil them."""
+    database = _database(uri)
+    if database is None or not database.parent.is_dir():
+        yield
+        return
+    with locked(database.with_name(f"{database.name}.lock"), "The tracking store", patient=True):
+        yield
 
 
 def check_store(config: dict[str, Any]) -> None:
@@ -298,10 +337,15 @@ def _refusal(uri: str, error: Exception) -> ParameterError:
 
 def _artifact_location(uri: str, folder: str) -> str | None:
     """Beside the file of a local database; a server keeps artifacts itself."""
+    database = _database(uri)
+    return (database.parent / folder).resolve().as_uri() if database else None
+
+
+def _database(uri: str) -> Path | None:
+    """The file of a local database."""
     if not uri.startswith("sqlite:"):
         return None
-    database = Path(urlsplit(uri).path[1:])  # sqlite:///relative, sqlite:////absolute
-    return (database.parent / folder).resolve().as_uri()
+    return Path(urlsplit(uri).path[1:])  # sqlite:///relative, sqlite:////absolute
 
 
 def _run_name(dataset: str, parameters: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from daf_pipelines.errors import DAFError
-from daf_pipelines.training.locks import locked
+from daf_pipelines.locks import locked
 
 MEBIBYTE = 2**20
 FORMAT = 2

@@ -21,7 +21,7 @@ class LockedError(DAFError):
 
 
 @contextmanager
-def locked(file: Path, what: str) -> Iterator[None]:
+def locked(file: Path, what: str, patient: bool = False) -> Iterator[None]:
     """Hold the lock ``file`` while the block runs.
 
     The operating system lets go of it when its process ends, however that happens: what a killed
@@ -30,11 +30,12 @@ def locked(file: Path, what: str) -> Iterator[None]:
     Args:
         file: made, with the id of the process in it, and removed at the end. Its folder exists.
         what: is locked, for the message.
+        patient: wait for another process to let go of it.
 
     Raises:
         LockedError: another process holds it.
     """
-    descriptor = _acquire(file, what)
+    descriptor = _acquire(file, what, patient)
     try:
         yield
     finally:
@@ -44,11 +45,11 @@ def locked(file: Path, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(file: Path, what: str) -> int:
+def _acquire(file: Path, what: str, patient: bool) -> int:
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(descriptor, file, what)
+            _lock(descriptor, file, what, patient)
             if _is_at(descriptor, file):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, str(os.getpid()).encode())
@@ -59,11 +60,11 @@ def _acquire(file: Path, what: str) -> int:
         os.close(descriptor)  # its holder removed it in between
 
 
-def _lock(descriptor: int, file: Path, what: str) -> None:
+def _lock(descriptor: int, file: Path, what: str, patient: bool) -> None:
     if sys.platform == "win32":
         return  # nothing is locked there
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         holder = os.read(descriptor, 20).decode(errors="replace") or "unknown"
         raise LockedError(
