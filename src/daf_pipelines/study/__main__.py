@@ -1,0 +1,80 @@
+"""``python -m daf_pipelines.study``: run a study, list its cells, or run one of them."""
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from daf_pipelines.errors import DAFError
+from daf_pipelines.study.cell import describe_data, run_cell
+from daf_pipelines.study.plan import Study
+from daf_pipelines.study.run import Runner
+
+
+def _explained(command: Callable[..., None]) -> Callable[..., None]:
+    """A user's mistake is one message."""
+
+    @functools.wraps(command)
+    def explained(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except DAFError as error:
+            raise click.ClickException(str(error)) from error
+
+    return explained
+
+
+FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+
+
+@click.group()
+def main() -> None:
+    """Studies: datasets x strategies x methods x seeds. See docs/studies.md."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+
+
+@main.command()
+@FOLDER
+@click.option("--workers", type=click.IntRange(1), help="Cells at once.")
+@click.option("--limit", type=click.IntRange(1), help="Run so many cells, then end.")
+@_explained
+def run(folder: Path, workers: int | None, limit: int | None) -> None:
+    """Run the cells that are not finished."""
+    runner = Runner(folder, Study.read(folder), workers)
+    runner.run(runner.waiting()[:limit])
+
+
+@main.command(name="list")
+@FOLDER
+@_explained
+def list_cells(folder: Path) -> None:
+    """List the cells that are not finished, in the order in which they are run."""
+    study = Study.read(folder)
+    for cell in Runner(folder, study, 1).waiting():
+        click.echo(cell.name)
+
+
+@main.command()
+@FOLDER
+@click.argument("name")
+@_explained
+def cell(folder: Path, name: str) -> None:
+    """Run one cell: what its DVC stage does."""
+    study = Study.read(folder)
+    run_cell(folder, study, study.cell(name))
+
+
+@main.command()
+@FOLDER
+@click.argument("dataset")
+@_explained
+def data(folder: Path, dataset: str) -> None:
+    """Describe a dataset, for DVC to see whether it has changed."""
+    describe_data(folder, Study.read(folder), dataset)
+
+
+if __name__ == "__main__":
+    main()

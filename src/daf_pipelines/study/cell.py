@@ -1,0 +1,131 @@
+"""A cell of a study: one ``kedro run``, and the small file that is kept of it."""
+
+import hashlib
+import json
+import math
+import shutil
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from daf_pipelines.errors import DAFError
+from daf_pipelines.resources import git_commit, machine
+from daf_pipelines.sources.folders import written_file
+from daf_pipelines.sources.manifest import data_hash, make_manifest, read_dataset
+from daf_pipelines.study.plan import Cell, Study
+from daf_pipelines.study.processes import start, wait
+
+WORK = Path("data/study")
+UNKEPT = {"inference", "comparison", "study"}  # sections that no cell reads
+DIGITS = 6
+TAIL = 15  # lines of the log that an error shows
+
+
+class CellError(DAFError):
+    """The run of a cell has failed."""
+
+
+def run_cell(folder: Path, study: Study, cell: Cell) -> None:
+    """Run a cell and keep its results in ``folder/cells/NAME.json``.
+
+    What it makes on the way lies in ``data/study`` until then: after an interruption it goes on
+    from its last checkpoint.
+
+    Raises:
+        CellError: the run fails; the message has the end of its log.
+    """
+    work = WORK / study.name / cell.name
+    work.mkdir(parents=True, exist_ok=True)
+    _share(_decoded(study, cell.dataset), work / "02_intermediate/decoded")
+    parameters = study.parameters(cell).model_dump(mode="json", exclude=UNKEPT)
+    run = {"pipelines": study.pipelines(cell), "params": parameters | {"data_dir": str(work)}}
+    (work / "run.yml").write_text(yaml.safe_dump({"run": run}), encoding="utf-8")
+    _kedro_run(cell, work)
+    with written_file(folder / "cells" / f"{cell.name}.json") as partial:
+        partial.write_text(_as_text(results(cell, work)), encoding="utf-8")
+    shutil.rmtree(work)
+
+
+def _decoded(study: Study, dataset: str) -> Path:
+    """Prepared pixels of a dataset, which its cells have in common."""
+    return WORK / study.name / "decoded" / dataset
+
+
+def _share(folder: Path, link: Path) -> None:
+    link.parent.mkdir(exist_ok=True)
+    if not link.exists():
+        with suppress(OSError):  # where links are not allowed, each cell decodes for itself
+            link.symlink_to(folder.resolve())
+
+
+def _kedro_run(cell: Cell, work: Path) -> None:
+    log = work / "log.txt"
+    command = [sys.executable, "-m", "kedro", "run", "--config", str(work / "run.yml")]
+    with log.open("w", encoding="utf-8") as file:
+        status = wait(start(command, file))
+    if status:
+        end = "\n".join(log.read_text(encoding="utf-8").splitlines()[-TAIL:])
+        raise CellError(f"The run of cell {cell.name} ended with status {status} ({log}):\n{end}")
+
+
+def results(cell: Cell, work: Path) -> dict[str, Any]:
+    """What is kept of a run, from the files that it has left in ``work``."""
+    reporting = work / "08_reporting"
+    summary = _read(reporting / "dataset.json")
+    scores = pd.read_csv(reporting / "image_scores.csv", dtype={"path": str}).sort_values("path")
+    transfer = reporting / "transfer.csv"
+    tried = pd.read_csv(transfer).to_dict("records") if transfer.exists() else []
+    return {
+        **vars(cell),
+        "category": summary["category"],
+        "metrics": _read(reporting / "metrics.json"),
+        "transfer": [{k: _short(v) for k, v in row.items()} for row in tried],
+        "test_images": _digest("\n".join(scores["path"])),
+        "labels": "".join(str(label) for label in scores["label"]),
+        "scores": [_short(score) for score in scores["raw_score"]],
+        "run_id": _read(work / "06_models/detector/mlflow_run.json")["run_id"],
+        "git_commit": git_commit(Path()),
+        "machine": ", ".join(machine().values()),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def describe_data(folder: Path, study: Study, dataset: str) -> None:
+    """Write which images a dataset has to ``folder/data/NAME.json``, which its cells depend on.
+
+    Raises:
+        DataError: it is not there, or has errors.
+    """
+    params = study.dataset_params(dataset)
+    reading = read_dataset(params, 0, _decoded(study, dataset))
+    manifest = make_manifest(reading, params)
+    counts = manifest["defect_type"].value_counts().sort_index()
+    facts = {"data_hash": data_hash(manifest), "images": {k: int(v) for k, v in counts.items()}}
+    with written_file(folder / "data" / f"{dataset}.json") as partial:
+        partial.write_text(_as_text(facts), encoding="utf-8")
+
+
+def _as_text(content: dict[str, Any]) -> str:
+    """JSON with a line for each entry: what git shows of a change can be read."""
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def _short(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

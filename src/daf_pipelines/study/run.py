@@ -1,0 +1,197 @@
+"""A study at work: DVC says which cells are to be run; processes run them side by side."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from daf_pipelines.errors import DAFError
+from daf_pipelines.study.cell import WORK
+from daf_pipelines.study.plan import Cell, Study
+from daf_pipelines.study.processes import start
+
+LOG = logging.getLogger(__name__)
+MOST_WORKERS = 4  # by default; each takes up to 2.5 GiB
+LOOK_EVERY = 0.5  # seconds
+ATTEMPTS = 2
+DVC = (sys.executable, "-m", "dvc")
+
+
+class StudyError(DAFError):
+    """Cells have failed, or the study was stopped."""
+
+
+@dataclass
+class _Job:
+    cell: Cell
+    slot: int
+    process: "subprocess.Popen[str]"
+    began: float = field(default_factory=time.monotonic)
+
+
+class Runner:
+    """Runs the cells of a study that DVC does not know as finished.
+
+    Args:
+        folder: of the study.
+        study: what is declared there.
+        workers: processes at once; ``None``: one a GPU, or else one a core, four at most.
+    """
+
+    def __init__(self, folder: Path, study: Study, workers: int | None = None) -> None:
+        self._folder, self._study = folder, study
+        self._slots = _slots(workers)
+        self._running: list[_Job] = []
+        self._attempts: dict[Cell, int] = {}
+        self._done, self._took = 0, 0.0
+        self._stopped: signal.Signals | None = None
+
+    def waiting(self) -> list[Cell]:
+        """The cells that are to be run, in their order, after a look at the data.
+
+        Those of a dataset that is not there, or has errors, are left out with a warning.
+        """
+        missing = [name for name in self._study.grid.dataset if not self._look_at(name)]
+        cells = [cell for cell in self._study.cells() if cell.dataset not in missing]
+        stale = self._stale()
+        return [cell for cell in cells if cell.stage in stale]
+
+    def run(self, cells: Sequence[Cell]) -> None:
+        """Run cells side by side; one that fails is tried once more, after the others.
+
+        Raises:
+            StudyError: SIGINT or SIGTERM asked for the end, or cells failed twice; what has been
+                finished is kept.
+        """
+        total = len(cells)
+        LOG.info("%s: %d cells to run, %d at once", self._study.name, total, len(self._slots))
+        queue, failed = deque(cells), []
+        with self._stoppable():
+            while (queue and not self._stopped) or self._running:
+                self._fill(queue)
+                time.sleep(LOOK_EVERY)
+                for job in self._ended():
+                    if job.process.returncode == 0:
+                        self._tell(job, total)
+                    elif self._stopped:
+                        continue
+                    elif self._attempts[job.cell] < ATTEMPTS:
+                        LOG.warning("%s failed, and is tried again later", job.cell.name)
+                        queue.append(job.cell)
+                    else:
+                        failed.append(job.cell)
+        if self._stopped:
+            raise StudyError(
+                f"Stopped by {self._stopped.name}; {self._done} of {total} cells were finished. "
+                "The same command goes on."
+            )
+        if failed:
+            raise StudyError(self._failures(failed))
+
+    def _look_at(self, dataset: str) -> bool:
+        with self._log(dataset).open("w", encoding="utf-8") as log:
+            status = subprocess.call(self._repro(f"data@{dataset}"), stdout=log, stderr=log)
+        if status:
+            LOG.warning("The cells of %s are left out: %s", dataset, _last_line(self._log(dataset)))
+        return status == 0
+
+    def _stale(self) -> set[str]:
+        """The stages that DVC would run."""
+        command = [*DVC, "status", "--json", str(self._folder / "dvc.yaml")]
+        status = subprocess.run(command, capture_output=True, text=True, check=False)
+        if status.returncode:
+            raise StudyError(f"dvc status of {self._folder} failed: {status.stderr.strip()}")
+        return {name.rpartition(":")[2] for name in json.loads(status.stdout)}
+
+    def _fill(self, queue: deque[Cell]) -> None:
+        """Give free slots a cell each."""
+        taken = {job.slot for job in self._running}
+        for slot in range(len(self._slots)):
+            if slot in taken or not queue or self._stopped:
+                continue
+            cell = queue.popleft()
+            self._attempts[cell] = self._attempts.get(cell, 0) + 1
+            with self._log(cell.name).open("w", encoding="utf-8") as log:
+                process = start(self._repro(cell.stage), log, self._slots[slot])
+            self._running.append(_Job(cell, slot, process))
+
+    def _ended(self) -> list[_Job]:
+        ended = [job for job in self._running if job.process.poll() is not None]
+        self._running = [job for job in self._running if job not in ended]
+        return ended
+
+    def _tell(self, job: _Job, total: int) -> None:
+        seconds = time.monotonic() - job.began
+        self._done, self._took = self._done + 1, self._took + seconds
+        left = (total - self._done) * self._took / self._done / len(self._slots)
+        LOG.info(
+            "%d of %d: %s in %.0f s; about %s left",
+            *(self._done, total, job.cell.name, seconds, _duration(left)),
+        )
+
+    def _failures(self, failed: Sequence[Cell]) -> str:
+        lines = [f"  - {cell.name}: {_last_line(self._log(cell.name))}" for cell in failed]
+        return (
+            f"{len(failed)} cells failed twice; the others are finished. Mend what their logs in "
+            f"{WORK / self._study.name} tell, and give the same command:\n" + "\n".join(lines)
+        )
+
+    def _log(self, name: str) -> Path:
+        log = WORK / self._study.name / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log
+
+    def _repro(self, stage: str) -> list[str]:
+        target = f"{(self._folder / 'dvc.yaml').as_posix()}:{stage}"
+        return [*DVC, "repro", "--single-item", target]
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM is passed on to the cells, which save their state."""
+
+        def stop(number: int, _: FrameType | None) -> None:
+            if self._stopped is None:
+                LOG.info("Stopping: the cells at work save their state ...")
+            self._stopped = signal.Signals(number)
+            for job in self._running:
+                with suppress(ProcessLookupError):
+                    os.killpg(job.process.pid, signal.SIGINT)
+
+        numbers = signal.SIGINT, signal.SIGTERM
+        before = [signal.signal(number, stop) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+
+def _slots(workers: int | None) -> list[Mapping[str, str]]:
+    """What tells each of the processes where to work: its GPU, or its share of the cores."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = workers or gpus or min(cores or 1, MOST_WORKERS)
+    if gpus:
+        return [{"CUDA_VISIBLE_DEVICES": str(k % gpus)} for k in range(count)]
+    return [{"OMP_NUM_THREADS": str(max(1, (cores or 1) // count))}] * count
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("Error:")]
+    return (errors or lines or ["(no output)"])[-1].removeprefix("Error: ")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
