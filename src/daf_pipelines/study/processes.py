@@ -5,12 +5,16 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import IO, Any
 
 
 def start(
-    command: Sequence[str], output: IO[str], variables: Mapping[str, str] = MappingProxyType({})
+    command: Sequence[str],
+    output: IO[str],
+    folder: Path = Path(),
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> "subprocess.Popen[str]":
     """Start a child that a signal to this process's group, as from a terminal, does not reach."""
     return subprocess.Popen(
@@ -18,6 +22,7 @@ def start(
         stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
+        cwd=folder,
         env={**os.environ, **variables},
         start_new_session=True,
     )

@@ -99,18 +99,21 @@ class Runner:
 
     def _look_at(self, dataset: str) -> bool:
         with self._log(dataset).open("w", encoding="utf-8") as log:
-            status = subprocess.call(self._repro(f"data@{dataset}"), stdout=log, stderr=log)
+            command = self._repro(f"data@{dataset}")
+            status = subprocess.call(command, stdout=log, stderr=log, cwd=self._folder)
         if status:
             LOG.warning("The cells of %s are left out: %s", dataset, _last_line(self._log(dataset)))
         return status == 0
 
     def _stale(self) -> set[str]:
         """The stages that DVC would run."""
-        command = [*DVC, "status", "--json", str(self._folder / "dvc.yaml")]
-        status = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [*DVC, "status", "--json", "dvc.yaml"]
+        status = subprocess.run(
+            command, cwd=self._folder, capture_output=True, text=True, check=False
+        )
         if status.returncode:
             raise StudyError(f"dvc status of {self._folder} failed: {status.stderr.strip()}")
-        return {name.rpartition(":")[2] for name in json.loads(status.stdout)}
+        return set(json.loads(status.stdout))
 
     def _fill(self, queue: deque[Cell]) -> None:
         """Give free slots a cell each."""
@@ -121,7 +124,7 @@ class Runner:
             cell = queue.popleft()
             self._attempts[cell] = self._attempts.get(cell, 0) + 1
             with self._log(cell.name).open("w", encoding="utf-8") as log:
-                process = start(self._repro(cell.stage), log, self._slots[slot])
+                process = start(self._repro(cell.stage), log, self._folder, self._slots[slot])
             self._running.append(_Job(cell, slot, process))
 
     def _ended(self) -> list[_Job]:
@@ -151,8 +154,7 @@ class Runner:
         return log
 
     def _repro(self, stage: str) -> list[str]:
-        target = f"{(self._folder / 'dvc.yaml').as_posix()}:{stage}"
-        return [*DVC, "repro", "--single-item", target]
+        return [*DVC, "repro", "--single-item", stage]
 
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
