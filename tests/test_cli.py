@@ -58,7 +58,11 @@ class TestParameters:
             ({"seed": -1}, ["seed", "greater than or equal to 0", "-1"]),
             (
                 {"model": {"discrepancy": {"structure": "ssin"}}},
-                ["model.discrepancy.structure", "'ssim' or 'squared'", "'ssin'"],
+                ["model.discrepancy.structure", "'ssim', 'squared' or 'none'", "'ssin'"],
+            ),
+            (
+                {"model": {"discrepancy": {"structure": "none", "cosine": False}}},
+                ["model.discrepancy: structure: none and cosine: false", "set one of them"],
             ),
             (
                 {"threshold": {"pixel": {"rule": "fixed"}}},

@@ -88,6 +88,7 @@ class TestBadValues:
             (InputParams, {"channels": "grey"}),
             (InputParams, {"normalise": "imagenet"}),
             (DiscrepancyParams, {"structure": "l1"}),
+            (DiscrepancyParams, {"cosine": "both"}),
             (DiscrepancyParams, {"normalise": True}),
             (ModelParams, {"decoder": {"width": 4}}),
             (ModelParams, {"decoder": {"cue": "teacher"}}),
@@ -143,6 +144,14 @@ class TestSchedule:
         assert params.milestones == (650, 950)
         assert (params.learning_rate, params.weight_decay, params.gamma) == (2e-4, 1e-5, 0.2)
         assert params.batch_size == 8
+
+
+class TestDiscrepancy:
+    def test_has_at_least_one_term(self):
+        assert DiscrepancyParams(structure="none").cosine
+        assert DiscrepancyParams(cosine=False).structure == "ssim"
+        with pytest.raises(ValidationError, match=r"leave nothing to compare; set one of them"):
+            DiscrepancyParams(structure="none", cosine=False)
 
 
 class TestScoring:
@@ -228,6 +237,8 @@ class TestFingerprint:
             {"input": {"normalise": "none"}},
             {"discrepancy": {"structure": "squared"}},
             {"discrepancy": {"normalise": "channel"}},
+            {"discrepancy": {"structure": "none"}},
+            {"discrepancy": {"cosine": False}},
             {"decoder": {"width": 8}},
             {"decoder": {"cue": "none"}},
             {"auxiliary_heads": False},

@@ -186,14 +186,26 @@ class InputParams(Section):
 class DiscrepancyParams(Section):
     """How teacher and student features are compared, per level."""
 
-    structure: Literal["ssim", "squared"] = Field(
-        "ssim", description="Beside the cosine: 1 - SSIM (the paper), or the squared difference."
+    structure: Literal["ssim", "squared", "none"] = Field(
+        "ssim",
+        description="1 - SSIM (the paper), the squared difference, or neither: the cosine alone.",
+    )
+    cosine: bool = Field(
+        True, description="1 - cos of the features (the paper). False: the structure alone."
     )
     normalise: Literal["none", "channel"] = Field(
         "none",
         description="Teacher features as they are (the paper), or z-normalised per channel over "
         "the training normals.",
     )
+
+    @model_validator(mode="after")
+    def _check_terms(self) -> Self:
+        if self.structure == "none" and not self.cosine:
+            raise ValueError(
+                "structure: none and cosine: false leave nothing to compare; set one of them"
+            )
+        return self
 
 
 class DecoderParams(Section):

@@ -81,6 +81,25 @@ class TestForward:
             assert torch.equal(discrepancy, expected)
             assert torch.equal(probability, torch.sigmoid(model.segment([], student)))
 
+    @pytest.mark.parametrize(
+        ("discrepancy", "inputs"),
+        [
+            ({"structure": "none"}, [1]),
+            ({"structure": "ssim", "cosine": False}, [128]),
+            ({"structure": "squared", "cosine": False}, [128]),
+        ],
+    )
+    def test_one_term_of_the_discrepancy(self, discrepancy, inputs):
+        model = build(discrepancy=discrepancy).train()
+        assert [c.in_channels for c in model.decoder.fusion.convolutions] == inputs
+        found, probability = model(images())
+        assert found.shape == probability.shape == (2, 1, 96, 96)
+        found.mean().backward(retain_graph=True)
+        of_student = [p.grad for p in model.student.parameters()]
+        assert any(g is not None and g.any() for g in of_student)
+        probability.mean().backward()
+        assert all(p.grad.any() for p in model.decoder.parameters())
+
     def test_squared_form_takes_small_images(self):
         model = build(discrepancy={"structure": "squared"}).eval()
         with torch.no_grad():

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 import plain_daf
-from daf_pipelines.models.discrepancy import Discrepancy, Taught
+from daf_pipelines.models.discrepancy import Discrepancy, Taught, level_maps
 from daf_pipelines.parameters import DiscrepancyParams
 
 CHANNELS = (8, 16, 32)
@@ -42,6 +42,39 @@ class TestDiscrepancy:
         for (structure, cosine), s, t in zip(found, student, teacher, strict=True):
             torch.testing.assert_close(structure, (s - t) ** 2)
             torch.testing.assert_close(cosine, 1 - plain_daf.cosine(s, t))
+
+    def two_channels(self, **params):
+        """Terms and map of one level by hand: s = (3, 4) and t = (4, 3) at a single position."""
+        discrepancy = Discrepancy(DiscrepancyParams(**params), (2,))
+        student, teacher = (
+            torch.tensor(values, requires_grad=values[0] == 3).view(1, 2, 1, 1)
+            for values in ([3.0, 4.0], [4.0, 3.0])
+        )
+        (terms,) = compare(discrepancy, [student], [teacher])
+        (found,) = level_maps([terms])
+        assert found.requires_grad
+        return discrepancy.channels, len(terms), found.flatten().tolist()
+
+    def test_cosine_alone_by_hand(self):
+        channels, terms, found = self.two_channels(structure="none")
+        assert (channels, terms) == ([1], 1)
+        assert found == pytest.approx([1 - 24 / 25])
+
+    def test_structure_alone_by_hand(self):
+        channels, terms, found = self.two_channels(structure="squared", cosine=False)
+        assert (channels, terms) == ([2], 1)
+        assert found == pytest.approx([1, 1])
+
+    def test_both_by_hand(self):
+        channels, terms, found = self.two_channels(structure="squared")
+        assert (channels, terms) == ([2], 2)
+        assert found == pytest.approx([1.04, 1.04])
+
+    def test_ssim_alone_equals_the_equation(self, pyramid):
+        student, teacher = pyramid(seed=0), pyramid(seed=1)
+        found = compare(Discrepancy(DiscrepancyParams(cosine=False), CHANNELS), student, teacher)
+        for (structure,), s, t in zip(found, student, teacher, strict=True):
+            torch.testing.assert_close(structure, 1 - plain_daf.ssim(s, t), atol=1e-10, rtol=0)
 
     @pytest.mark.parametrize("structure", ["ssim", "squared"])
     def test_equal_features_have_none(self, pyramid, structure):

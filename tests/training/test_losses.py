@@ -80,6 +80,11 @@ class TestDistillationLoss:
         found = distillation_loss([(structure, cosine)], masks)
         assert found.item() == pytest.approx((1 + 2 + 3 + 5 + 6 + 7) / 6 + (0.1 + 0.2 + 0.3) / 3)
 
+    def test_one_term_by_hand(self):
+        masks = torch.tensor([[[[0.0, 1], [0, 0]]]])
+        term = torch.tensor([[[[1.0, 50], [2, 6]]]])
+        assert distillation_loss([(term,), (term,)], masks).item() == pytest.approx(2 * 9 / 3)
+
     def test_features_inside_the_mask_do_not_matter(self):
         masks, teacher, student = box_masks(), levels(1), levels(0)
         discrepancy = Discrepancy(DiscrepancyParams(structure="squared"), CHANNELS)

@@ -101,6 +101,19 @@ class TestTrainStudent:
         for name in ("student", "projections", "heads"):
             assert all(changed_parameters(getattr(model, name), before[name]).values()), name
 
+    @pytest.mark.parametrize(
+        "discrepancy", [{"structure": "none"}, {"structure": "squared", "cosine": False}]
+    )
+    def test_learns_from_one_term_of_the_discrepancy(
+        self, model_params, training_data, normals, discrepancy
+    ):
+        model = initialise(model_params(discrepancy=discrepancy), normals, 0)
+        before = parts(model)
+        history = train_student(model, training_data(), student_params(length=30)).history
+        assert history["kd"][-5:].mean() < 0.8 * history["kd"][:5].mean()
+        for name in ("student", "projections"):
+            assert all(changed_parameters(getattr(model, name), before[name]).values()), name
+
     def test_without_heads_there_is_no_such_loss(self, model_params, training_data, normals):
         model = initialise(model_params(auxiliary_heads=False), normals, 0)
         history = train_student(model, training_data(), student_params(length=1)).history

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from daf_pipelines.models.backbones import Backbone, load_teacher
 from daf_pipelines.models.decoder import AuxiliaryHead, Decoder, upsample
-from daf_pipelines.models.discrepancy import Discrepancy, Taught
+from daf_pipelines.models.discrepancy import Discrepancy, Taught, level_maps
 from daf_pipelines.parameters import ModelParams
 
 
@@ -45,7 +45,7 @@ class DAF(nn.Module):
             for c, w in zip(own, wanted, strict=True)
         )
         self.discrepancy = Discrepancy(params.discrepancy, wanted)
-        cue = wanted if params.decoder.cue == "discrepancy" else None
+        cue = self.discrepancy.channels if params.decoder.cue == "discrepancy" else None
         self.decoder = Decoder(cue, own, params.decoder.width)
         self.heads = nn.ModuleList(AuxiliaryHead(c) for c in own if params.auxiliary_heads)
 
@@ -89,7 +89,7 @@ class DAF(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Discrepancy and segmentation probability of the images under test."""
         student = self.study(images)
-        maps = [a + b for a, b in self.discrepancy(student.projected, self.teach(images))]
+        maps = level_maps(self.discrepancy(student.projected, self.teach(images)))
         probability = torch.sigmoid(self.segment(maps, student))
         return discrepancy_map(maps), probability
 

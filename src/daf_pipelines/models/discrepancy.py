@@ -43,11 +43,14 @@ class Discrepancy(nn.Module):
     """Per level, element by element: D^l = structure(f_s, f_t) + (1 - cos(f_s, f_t)).
 
     Structure is ``1 - SSIM`` as in the paper, or the squared difference. The cosine runs over the
-    channels and is broadcast.
+    channels and is broadcast. Either term may be left out.
 
     Args:
         params: the form of the discrepancy.
         channels: channels of the teacher's three levels.
+
+    Attributes:
+        channels: of the three maps D^l: the teacher's, or 1 each of the cosine alone.
 
     Shape:
         - Input: three maps ``(B, C_l, H_l, W_l)``, and the teacher's as from ``reference``.
@@ -57,6 +60,7 @@ class Discrepancy(nn.Module):
     def __init__(self, params: DiscrepancyParams, channels: Sequence[int]) -> None:
         super().__init__()
         self.params = params
+        self.channels = [1 if params.structure == "none" else count for count in channels]
         for level, count in enumerate(channels):
             self.register_buffer(f"mean_{level}", torch.zeros(1, count, 1, 1))
             self.register_buffer(f"std_{level}", torch.ones(1, count, 1, 1))
@@ -88,12 +92,12 @@ class Discrepancy(nn.Module):
 
     def forward(
         self, student: Sequence[Tensor], teacher: Sequence[Taught]
-    ) -> list[tuple[Tensor, Tensor]]:
-        """The two terms of each level: structure ``(B, C, H, W)`` and cosine ``(B, 1, H, W)``.
+    ) -> list[tuple[Tensor, ...]]:
+        """The terms of each level: structure ``(B, C, H, W)`` and cosine ``(B, 1, H, W)``.
 
-        The loss wants them apart, the map their sum: both are computed once, here, and never in
-        less than single precision. Under autocast, differences of nearly equal numbers, as the
-        variances of SSIM, would be rounding errors.
+        One of them, where the other is left out. The loss wants them apart, the map their sum: both
+        are computed once, here, and never in less than single precision. Under autocast,
+        differences of nearly equal numbers, as the variances of SSIM, would be rounding errors.
 
         Args:
             student: the student's features, projected to the teacher's channels.
@@ -105,19 +109,30 @@ class Discrepancy(nn.Module):
                 for s, t in zip(student, teacher, strict=True)
             ]
 
-    def _terms(self, student: Tensor, teacher: Taught) -> tuple[Tensor, Tensor]:
-        product = (student * teacher.features).sum(dim=1, keepdim=True)
-        cosine = product / (_length(student) * teacher.length)
-        return self._structure(student, teacher), 1 - cosine
+    def _terms(self, student: Tensor, teacher: Taught) -> tuple[Tensor, ...]:
+        cosine = [1 - _cosine(student, teacher)] if self.params.cosine else []
+        return (*self._structure(student, teacher), *cosine)
 
     def _laid_out(self, features: Tensor) -> Tensor:
         # SSIM blurs whole channels.
         return features.contiguous() if self.params.structure == "ssim" else features
 
-    def _structure(self, student: Tensor, teacher: Taught) -> Tensor:
+    def _structure(self, student: Tensor, teacher: Taught) -> list[Tensor]:
         if self.params.structure == "ssim":
-            return 1 - ssim(student, teacher.features, teacher.moments)
-        return (student - teacher.features).square()
+            return [1 - ssim(student, teacher.features, teacher.moments)]
+        if self.params.structure == "squared":
+            return [(student - teacher.features).square()]
+        return []
+
+
+def level_maps(terms: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+    """D^l of each level from its terms, as :class:`Discrepancy` gives them: their sum."""
+    return [sum(others, first) for first, *others in terms]
+
+
+def _cosine(student: Tensor, teacher: Taught) -> Tensor:
+    product = (student * teacher.features).sum(dim=1, keepdim=True)
+    return product / (_length(student) * teacher.length)
 
 
 def _length(features: Tensor) -> Tensor:

@@ -15,18 +15,18 @@ def masked_mean(values: Tensor, weights: Tensor) -> Tensor:
     return total / (weights.sum() * values.shape[1]).clamp(min=1)
 
 
-def distillation_loss(terms: Sequence[tuple[Tensor, Tensor]], masks: Tensor) -> Tensor:
+def distillation_loss(terms: Sequence[tuple[Tensor, ...]], masks: Tensor) -> Tensor:
     """L_kd: over the levels, the mean structure term plus the mean cosine term on normal pixels.
 
     Args:
-        terms: per level structure ``(B, C, H_l, W_l)`` and cosine ``(B, 1, H_l, W_l)`` terms, as
-            from :class:`~daf_pipelines.models.discrepancy.Discrepancy`.
+        terms: per level structure ``(B, C, H_l, W_l)`` and cosine ``(B, 1, H_l, W_l)`` terms, or
+            one of them, as from :class:`~daf_pipelines.models.discrepancy.Discrepancy`.
         masks: outlier masks ``(B, 1, H, W)`` in {0, 1}, nearest-resized to each level.
     """
     losses = []
-    for structure, cosine in terms:
-        normal = 1 - F.interpolate(masks, size=structure.shape[-2:], mode="nearest")
-        losses.append(masked_mean(structure, normal) + masked_mean(cosine, normal))
+    for level in terms:
+        normal = 1 - F.interpolate(masks, size=level[0].shape[-2:], mode="nearest")
+        losses.append(torch.stack([masked_mean(term, normal) for term in level]).sum())
     return torch.stack(losses).sum()
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from daf_pipelines.errors import DAFError
 from daf_pipelines.models import DAF
 from daf_pipelines.models.daf import StudentOutput
-from daf_pipelines.models.discrepancy import Taught
+from daf_pipelines.models.discrepancy import Taught, level_maps
 from daf_pipelines.parameters import (
     DecoderTrainingParams,
     ModelParams,
@@ -210,8 +210,8 @@ def _decoder_losses(
     with torch.set_grad_enabled(params.train_student):
         student = model.study(batch.outliers)
         terms = model.discrepancy(student.projected, cue) if cue else []
-    maps = [structure + cosine for structure, cosine in terms]
-    losses = {"seg": segmentation_loss(model.segment(maps, student), batch.masks)}
+    logits = model.segment(level_maps(terms), student)
+    losses = {"seg": segmentation_loss(logits, batch.masks)}
     if params.train_student:
         if cue is not normal:
             terms = model.discrepancy(student.projected, normal)
@@ -229,7 +229,7 @@ def _cue(
 
 
 def _student_losses(
-    model: DAF, student: StudentOutput, terms: list[tuple[Tensor, Tensor]], batch: Batch
+    model: DAF, student: StudentOutput, terms: list[tuple[Tensor, ...]], batch: Batch
 ) -> Losses:
     losses = {"kd": distillation_loss(terms, batch.masks)}
     heads = model.auxiliary(student)
