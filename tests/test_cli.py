@@ -106,7 +106,7 @@ class TestParameters:
             ),
             (
                 {"model": {"teacher": {"weights": "missing.safetensors"}}},
-                ["model.teacher.weights", "missing.safetensors"],
+                ["model.teacher: weights", "missing.safetensors"],
             ),
             ({"synthesis": {"texture_root": "no/such/folder"}}, ["no/such/folder"]),
             ({"decoder_training": {"device": "gpu"}}, ["device", "gpu", "cuda:0"]),

@@ -168,6 +168,11 @@ class StudentParams(Section):
     """The network that learns to match the teacher on normal pixels."""
 
     backbone: str = Field("resnet18", description="Any timm backbone with strides 4/8/16.")
+    weights: str = Field(
+        "none",
+        description="What it starts from: 'none' (random, the paper), or as the teacher's weights "
+        "'packaged', 'hub' or a path.",
+    )
 
 
 class InputParams(Section):

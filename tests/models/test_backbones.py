@@ -14,9 +14,10 @@ from daf_pipelines.models.backbones import (
     Backbone,
     check_backbone,
     check_image_size,
+    load_student,
     load_teacher,
 )
-from daf_pipelines.parameters import InputParams, TeacherParams
+from daf_pipelines.parameters import InputParams, StudentParams, TeacherParams
 
 SMALL = "test_byobnet"
 
@@ -215,6 +216,41 @@ class TestPackaged:
             load_teacher(TeacherParams())
 
 
+class TestStudent:
+    def test_random_by_default(self):
+        torch.manual_seed(0)
+        expected = Backbone(SMALL).state_dict()
+        torch.manual_seed(0)
+        found = load_student(StudentParams(backbone=SMALL)).state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+    def test_packaged_is_what_the_teacher_has(self):
+        params = StudentParams(backbone=PACKAGED_BACKBONE, weights="packaged")
+        found, expected = load_student(params).state_dict(), load_teacher(TeacherParams())
+        assert all(torch.equal(v, found[k]) for k, v in expected.state_dict().items())
+
+    def test_local_file(self, tmp_path):
+        model = full_model(SMALL)
+        save_file(model.state_dict(), tmp_path / "w.safetensors")
+        params = StudentParams(backbone=SMALL, weights=str(tmp_path / "w.safetensors"))
+        assert_same_features(load_student(params), model)
+
+    @pytest.mark.parametrize(
+        ("weights", "expected"),
+        [
+            ("none.pth", r"model\.student: weights: expected .* existing file; got 'none\.pth'"),
+            ("packaged", r"model\.student: Packaged weights exist for .* got backbone: resnet18"),
+        ],
+    )
+    def test_errors_name_it(self, weights, expected):
+        with pytest.raises(WeightsError, match=expected):
+            load_student(StudentParams(weights=weights))
+
+    def test_a_teacher_is_never_random(self):
+        with pytest.raises(WeightsError, match=r"model\.teacher: weights: .*'none'"):
+            load_teacher(TeacherParams(weights="none"))
+
+
 class TestLocalFile:
     def load(self, path, backbone=SMALL):
         params = TeacherParams(backbone=backbone, weights=str(path))
@@ -314,7 +350,8 @@ class TestHub:
     def check_message(self, message):
         assert "'resnet18' could not be fetched from the hub" in message
         assert "local safetensors or weights-only file" in message
-        assert f"model.teacher.backbone: {PACKAGED_BACKBONE}" in message
+        assert message.startswith("model.teacher: ")
+        assert f"backbone: {PACKAGED_BACKBONE} with weights: packaged" in message
         assert "\n" not in message
 
     def test_offline(self, monkeypatch, tmp_path):

@@ -3,14 +3,14 @@ import copy
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 import plain_daf
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.models import DAF, Backbone
 from daf_pipelines.models.daf import discrepancy_map
-from daf_pipelines.parameters import InputParams, ModelParams
+from daf_pipelines.parameters import InputParams, ModelParams, StudentParams
 
 OF_PUBLIC_CODE = {"input": {"channels": "bgr", "normalise": "none"}}
 PAPER = {"teacher": {"backbone": "resnet18", "weights": "hub"}}
@@ -218,6 +218,39 @@ class TestDiscrepancyMap:
         expected[4:8, 8:12] += 2
         expected[0:8, 8:16] += 1
         assert torch.equal(discrepancy_map([first, second, third])[0, 0], expected)
+
+
+class TestPretrained:
+    @pytest.fixture
+    def file(self, tmp_path):
+        torch.manual_seed(3)
+        save_file(timm.create_model("test_byobnet").state_dict(), tmp_path / "w.safetensors")
+        return str(tmp_path / "w.safetensors")
+
+    def made(self, file, weights, seed, **sections):
+        student = StudentParams(backbone="test_byobnet", weights=weights)
+        asked = params(weights=file, **sections).model_copy(update={"student": student})
+        torch.manual_seed(seed)
+        return DAF.pretrained(asked)
+
+    def test_a_student_of_no_weights_is_drawn_as_ever(self, file):
+        # Teacher, student, projections, decoder, heads: in this order.
+        torch.manual_seed(0)
+        expected = DAF(params(), Backbone("test_byobnet", load_file(file))).state_dict()
+        found = self.made(file, "none", 0).state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+    def test_a_student_of_weights_starts_from_them_the_rest_from_the_seed(self, file):
+        first, other = (self.made(file, file, seed) for seed in (0, 1))
+        for name, value in first.student.state_dict().items():
+            assert torch.equal(value, other.student.state_dict()[name])
+            assert torch.equal(value, first.teacher.state_dict()[name])
+        assert all(p.requires_grad for p in first.student.parameters())
+        assert not torch.equal(first.decoder.conv3.weight, other.decoder.conv3.weight)
+
+    def test_input_is_prepared_as_for_the_teacher(self, file):
+        model = self.made(file, file, 0, **OF_PUBLIC_CODE)
+        assert model.student.preparation == InputParams(channels="bgr", normalise="none")
 
 
 def test_given_teacher_is_used():

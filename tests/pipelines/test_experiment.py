@@ -254,7 +254,12 @@ class TestPaperRecipe:
         assert params.dataset.image_size == 256
         assert params.synthesis.strategy == "simple_texture"
         assert (model.teacher.backbone, model.student.backbone) == ("resnet18", "resnet18")
-        assert (model.discrepancy.structure, model.discrepancy.normalise) == ("ssim", "none")
+        assert model.student.weights == "none"
+        assert model.discrepancy.model_dump() == {
+            "structure": "ssim",
+            "cosine": True,
+            "normalise": "none",
+        }
         assert (model.input.channels, model.input.normalise) == ("rgb", "backbone")
         assert (model.decoder.width, model.decoder.cue) == (256, "discrepancy")
         assert model.auxiliary_heads

@@ -20,7 +20,7 @@ def make_detector() -> Callable[..., Detector]:
         params = ModelParams.model_validate(
             {
                 "teacher": {"backbone": "test_byobnet", "weights": "nowhere.pth"},
-                "student": {"backbone": "test_resnet"},
+                "student": {"backbone": "test_resnet", "weights": "nowhere.pth"},
                 "decoder": {"width": 16},
             }
         )

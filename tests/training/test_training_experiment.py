@@ -107,6 +107,10 @@ class TestCheckNames:
         with pytest.raises(WeightsError, match=r"none\.pth"):
             self.check(teacher={"backbone": "test_byobnet", "weights": "none.pth"})
 
+    def test_missing_weights_of_the_student(self):
+        with pytest.raises(WeightsError, match=r"model\.student: .*none\.pth"):
+            self.check(student={"backbone": "test_byobnet", "weights": "none.pth"})
+
     @pytest.mark.parametrize("role", ["teacher", "student"])
     def test_backbone_that_cannot_take_the_size(self, role):
         backbone = {"backbone": "coatnet_pico_rw_224"}

