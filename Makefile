@@ -26,10 +26,16 @@ export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup run gallery compare test check ui viz recipe realism quality lock clean
+# Which study, and the folder with its datasets.
+STUDY := robustness
+DAF_DATASETS ?= $(DAF_TEST_DATASETS)
+REPORTING := data/08_reporting
+
+.PHONY: help setup run gallery compare study study-smoke study-report test check ui viz recipe \
+	realism quality lock clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo 'Arguments for the tool: make run ARGS="--params seed=1"'
 
 setup: $(INSTALLED) ## Create the environment (the commands below do it by themselves)
@@ -42,6 +48,17 @@ gallery: $(INSTALLED) ## Show all synthesis strategies on the dataset's own imag
 
 compare: $(INSTALLED) ## Compare the newest runs, or those that ARGS names
 	@$(IN_VENV) kedro run --pipelines comparison $(ARGS)
+
+study: $(INSTALLED) ## Run what a study lacks, then read it out: STUDY=robustness (days, resumable)
+	@status=0; $(IN_VENV) DAF_DATASETS="$(DAF_DATASETS)" \
+		python -m daf_pipelines.study run studies/$(STUDY) $(ARGS) || status=$$?; \
+	$(MAKE) --no-print-directory study-report; exit $$status
+
+study-smoke: ## The same for a study of minutes, to see that it works
+	@$(MAKE) --no-print-directory study STUDY=smoke
+
+study-report: $(INSTALLED) ## Read a study out as far as it is
+	@$(IN_VENV) kedro run --pipelines robustness_study --params study.folder=studies/$(STUDY)
 
 test: check ## Run the checks, then the tests
 	@$(IN_VENV) DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" OMP_NUM_THREADS=1 \

@@ -1,11 +1,6 @@
 """dvc.yaml against the Kedro registry, and the experiment reproduced by DVC on a few real cells."""
 
-import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +12,14 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
-from mlflow import MlflowClient
 from mlflow.entities import Run
-from PIL import Image, ImageOps
 
 from daf_pipelines.pipeline_registry import EXPERIMENT, experiment, register_pipelines
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.tracking.hooks import dataset_path
+from project_copy import PARAMETERS, ROOT, ProjectCopy, copy_project, invert
 from small_project import TINY, merge
 
-ROOT = Path(__file__).parents[1]
-PARAMETERS = "conf/base/parameters.yml"
 # A run goes on from them; no stage waits for them.
 RESUMED = {"checkpoints", "decoded_images"}
 # Passed on within a stage only.
@@ -174,83 +166,11 @@ def _keys(section: dict[str, Any]) -> dict[str, Any]:
     return {k: _keys(v) if isinstance(v, dict) else None for k, v in section.items()}
 
 
-@dataclass(frozen=True)
-class Copy:
-    """A copy of the project under git and DVC, with tiny budgets and a few cells as its data."""
-
-    folder: Path
-
-    @property
-    def cells(self) -> Path:
-        return self.folder / "data/01_raw/cells"
-
-    def execute(self, *command: str, expect: int = 0) -> str:
-        """Run a command in the copy, with the copy's code and nobody's settings."""
-        removed = ("MLFLOW_", "DVC_", "KEDRO_", "GIT_")
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(removed)}
-        environment = kept | {
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONPATH": str(self.folder / "src"),
-            "OMP_NUM_THREADS": "1",
-            "DVC_GLOBAL_CONFIG_DIR": str(self.folder.parent / "dvc-global"),
-            "DVC_SITE_CACHE_DIR": str(self.folder.parent / "dvc-site"),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-        }
-        result = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert result.returncode == expect, result.stdout + result.stderr
-        return result.stdout + result.stderr if expect else result.stdout
-
-    def dvc(self, *arguments: str, expect: int = 0) -> str:
-        return self.execute(sys.executable, "-m", "dvc", *arguments, expect=expect)
-
-    def reproduce(self, *arguments: str) -> list[str]:
-        """``dvc repro``, or another command that runs stages; returns those that ran."""
-        output = self.dvc(*(arguments or ("repro",)))
-        return re.findall(r"^Running stage '(\w+)'", output, re.MULTILINE)
-
-    def shown(self, *arguments: str) -> Any:
-        return json.loads(self.dvc(*arguments, "--json"))
-
-    def commit(self) -> list[str]:
-        """Commit what git sees; returns the files."""
-        self.execute("git", "add", "--all")
-        self.execute("git", "commit", "--quiet", "--message", "A commit")
-        return self.execute("git", "show", "--name-only", "--format=").splitlines()
-
-    def set(self, changes: dict[str, Any]) -> None:
-        file = self.folder / PARAMETERS
-        params = merge(yaml.safe_load(file.read_text(encoding="utf-8")), changes)
-        file.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
-
-    def metrics(self) -> dict[str, Any]:
-        text = (self.folder / "data/08_reporting/metrics.json").read_text(encoding="utf-8")
-        metrics: dict[str, Any] = json.loads(text)
-        return metrics
-
-    def runs(self) -> list[Run]:
-        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name("daf")
-        return list(client.search_runs([experiment.experiment_id]))
-
-
 @pytest.fixture
-def project(elpv_cells: Path, empty_store: Path, tmp_path: Path) -> Copy:
-    """The working tree as git sees it, committed; own cells under DVC."""
-    copy = Copy(tmp_path / "project")
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if os.path.lexists(ROOT / name) and not name.endswith((".dvc", "dvc.lock")):
-            (copy.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy.folder / name, follow_symlinks=False)
-    shutil.copy(empty_store, copy.folder / "mlflow.db")
-    shutil.copytree(elpv_cells, copy.cells)
+def project(elpv_cells: Path, empty_store: Path, tmp_path: Path) -> ProjectCopy:
+    """The working tree as git sees it, committed, with tiny budgets; own cells under DVC."""
+    copy = copy_project(tmp_path / "project", elpv_cells, empty_store)
     copy.set(merge(TINY, BUDGET))
-    copy.execute("git", "init", "--quiet")
-    for key in ("user.name", "user.email"):
-        copy.execute("git", "config", key, "test")
     copy.dvc("add", "data/01_raw/cells")
     copy.commit()
     return copy
@@ -260,13 +180,13 @@ def numbers(metrics: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in metrics.items() if isinstance(v, int | float)}
 
 
-def check_metrics(project: Copy) -> None:
+def check_metrics(project: ProjectCopy) -> None:
     shown = project.shown("metrics", "show")[""]["data"]["data/08_reporting/metrics.json"]["data"]
     assert numbers(shown) == numbers(project.metrics())
     assert "image_auroc" in numbers(shown)
 
 
-def check_plots(project: Copy) -> None:
+def check_plots(project: ProjectCopy) -> None:
     plots = project.shown("plots", "show")["data"]
     entries = yaml.safe_load(dvc_yaml())["plots"]
     assert set(plots) == {e if isinstance(e, str) else next(iter(e)) for e in entries}
@@ -287,7 +207,7 @@ def check_one_run(runs: list[Run], metrics: dict[str, Any]) -> None:
     assert {"teacher_student/kd", "decoder/seg"} <= run.data.metrics.keys()
 
 
-def check_remote(project: Copy) -> None:
+def check_remote(project: ProjectCopy) -> None:
     """To a remote and back: the data and all that was made of them, with nothing to reproduce."""
     project.dvc("remote", "add", "--default", "storage", str(project.folder.parent / "storage"))
     project.commit()
@@ -304,14 +224,8 @@ def check_remote(project: Copy) -> None:
     assert project.reproduce() == []
 
 
-def invert(image: Path) -> None:
-    with Image.open(image) as opened:
-        inverted = ImageOps.invert(opened.convert("L"))
-    inverted.save(image)
-
-
 class TestReproduction:
-    def test_raw_data_leaves_images_of_others_alone(self, project: Copy) -> None:
+    def test_raw_data_leaves_images_of_others_alone(self, project: ProjectCopy) -> None:
         """DVC removes the outputs of a stage before it runs; these may be somebody's only copy."""
         mine = project.folder / "data/01_raw/elpv/mine.png"
         mine.parent.mkdir()
@@ -320,7 +234,7 @@ class TestReproduction:
         assert "is not a complete copy of the ELPV data" in message
         assert mine.read_bytes() == b"mine"
 
-    def test_an_experiment(self, project: Copy) -> None:
+    def test_an_experiment(self, project: ProjectCopy) -> None:
         assert project.reproduce() == ["raw_data", *EXPERIMENT]
         assert project.reproduce() == []
         assert project.shown("status") == {}

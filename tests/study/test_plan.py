@@ -1,0 +1,169 @@
+"""Study files, their cells and the parameters of each."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from daf_pipelines.errors import ParameterError
+from daf_pipelines.pipeline_registry import EXPERIMENT
+from daf_pipelines.run_parameters import RunParameters
+from daf_pipelines.study import plan
+from daf_pipelines.study.plan import Cell, Study
+from small_project import merge
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted(path.parent for path in (ROOT / "studies").glob("*/study.yml"))
+BASE: dict[str, Any] = {
+    "name": "small",
+    "grid": {
+        "dataset": ["parts"],
+        "strategy": ["draem", "on_object"],
+        "method": ["daf", "bare"],
+        "reference": ["patchcore"],
+        "seed": [0, 1],
+    },
+    "datasets": {"parts": {"root": "$PARTS/good", "image_size": 64}},
+    "strategies": {"draem": {}, "on_object": {"strategy": "draem", "foreground": "object"}},
+    "methods": {
+        "daf": {},
+        "bare": {"model": {"decoder": {"cue": "none"}}},
+        "patchcore": {"scoring": {"blur_sigma": 2}},
+    },
+    "recipe": {
+        "dataset": {"image_size": 96, "resize": "pad"},
+        "model": {"decoder": {"width": 32}},
+        "decoder_training": {"length": 7},
+    },
+}
+
+
+def read(folder: Path, changes: dict[str, Any] | None = None) -> Study:
+    text = yaml.safe_dump(merge(BASE, changes or {}))
+    (folder / "study.yml").write_text(text, encoding="utf-8")
+    return Study.read(folder)
+
+
+class TestCells:
+    def test_methods_are_crossed_with_strategies_and_references_are_not(
+        self, tmp_path: Path
+    ) -> None:
+        names = {cell.name for cell in read(tmp_path).cells()}
+        assert len(names) == 2 * 2 * 2 + 2
+        assert {"parts-draem-daf-0", "parts-on_object-bare-1", "parts-patchcore-1"} <= names
+
+    def test_turns_come_one_after_the_other(self, tmp_path: Path) -> None:
+        order = [{"method": ["bare"], "seed": [1]}, {"seed": [1]}]
+        cells = read(tmp_path, {"order": order}).cells()
+        turns = [(cell.method == "bare", cell.seed) for cell in cells]
+        assert turns[:2] == [(True, 1)] * 2
+        assert {seed for _, seed in turns[2:5]} == {1}
+        assert {seed for _, seed in turns[5:]} == {0}
+
+    def test_the_stages_are_those_that_dvc_makes(self) -> None:
+        assert Cell("elpv", "nsa", "daf", 2).stage == "cell@elpv-nsa-daf-2"
+        assert Cell("elpv", None, "stfpm", 0).stage == "reference@elpv-stfpm-0"
+
+    def test_a_name_that_is_none(self, tmp_path: Path) -> None:
+        with pytest.raises(ParameterError, match=r"small has no cell 'parts-daf'.*parts-draem-daf"):
+            read(tmp_path).cell("parts-daf")
+
+
+class TestParameters:
+    def test_what_is_nearer_takes_precedence(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PARTS", "/shelf")
+        params = read(tmp_path).parameters(Cell("parts", "on_object", "bare", 1))
+        assert params.seed == 1
+        assert params.dataset.root == Path("/shelf/good")
+        assert (params.dataset.image_size, params.dataset.resize) == (64, "pad")
+        assert (params.synthesis.strategy, params.synthesis.foreground) == ("draem", "object")
+        assert (params.model.decoder.width, params.model.decoder.cue) == (32, "none")
+        assert params.decoder_training.length == 7
+
+    def test_every_cell_is_tried_on_the_outliers_of_all_strategies(self, tmp_path: Path) -> None:
+        study = read(tmp_path)
+        for cell in study.cells():
+            assert list(study.parameters(cell).transfer.strategies) == ["draem", "on_object"]
+
+    def test_tags_tell_the_study_and_the_names_in_it(self, tmp_path: Path) -> None:
+        study = read(tmp_path)
+        tags = study.parameters(study.cell("parts-on_object-bare-0")).tags
+        assert tags == {
+            "study": "small",
+            "cell": "parts-on_object-bare-0",
+            "method": "bare",
+            "strategy": "on_object",
+        }
+        assert study.parameters(study.cell("parts-patchcore-0")).tags["strategy"] == "none"
+
+    def test_they_are_complete(self, tmp_path: Path) -> None:
+        """Or conf/base, and conf/local, would decide about the rest."""
+        study = read(tmp_path)
+        cell = study.cells()[0]
+        dumped = study.parameters(cell).model_dump(mode="json")
+        assert dumped.keys() == RunParameters.model_fields.keys()
+        assert RunParameters.of(dumped) == study.parameters(cell)
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"grid": {"method": ["daf", "dfa"]}}, "methods lacks dfa, which grid names"),
+            ({"grid": {"seed": [-1]}}, "grid.seed.0: .* greater than or equal to 0"),
+            ({"grid": {"dataset": ["a-b"]}}, "grid.dataset.0"),
+            ({"grid": {"sed": [0]}}, "grid.sed: Extra inputs"),
+            ({"recipe": {"model": {"decoder": {"widht": 8}}}}, "cell .*widht: unknown parameter"),
+            ({"methods": {"bare": {"sorcery": {}}}}, "cell parts-draem-bare-0: sorcery"),
+        ],
+    )
+    def test_one_message_before_any_cell(
+        self, changes: dict[str, Any], message: str, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ParameterError, match=message) as caught:
+            read(tmp_path, changes)
+        assert str(tmp_path / "study.yml") in str(caught.value)
+
+    def test_no_study(self, tmp_path: Path) -> None:
+        with pytest.raises(ParameterError, match=r"study.yml not found. Name the folder"):
+            Study.read(tmp_path)
+
+    def test_no_yaml(self, tmp_path: Path) -> None:
+        (tmp_path / "study.yml").write_text("a: [", encoding="utf-8")
+        with pytest.raises(ParameterError, match="not valid YAML"):
+            Study.read(tmp_path)
+
+
+class TestStudiesOfTheProject:
+    def test_their_stages_are_described_alike(self) -> None:
+        assert len(STUDIES) >= 3
+        (text,) = {(folder / "dvc.yaml").read_text(encoding="utf-8") for folder in STUDIES}
+        assert "cells" in text
+
+    @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+    def test_they_can_be_run(self, folder: Path) -> None:
+        study = Study.read(folder)
+        assert study.name == folder.name
+        assert study.cells()
+
+    @pytest.mark.parametrize("name", ["robustness", "ablations"])
+    def test_the_recipe_is_the_quick_one(self, name: str) -> None:
+        base = RunParameters.of(yaml.safe_load((ROOT / "conf/base/parameters.yml").read_text()))
+        study = Study.read(ROOT / "studies" / name)
+        params = study.parameters(study.cell("elpv-draem-daf-0"))
+        for section in (
+            "synthesis",
+            "model",
+            "teacher_student_training",
+            "decoder_training",
+            "scoring",
+            "threshold",
+        ):
+            assert getattr(params, section) == getattr(base, section), section
+        assert params.dataset.image_size == base.dataset.image_size
+
+    def test_cells_run_the_experiment(self) -> None:
+        assert plan.EXPERIMENT.split(",") == [*EXPERIMENT, "strategy_transfer"]

@@ -1,0 +1,142 @@
+"""The smoke study on a few real cells: run, stopped, resumed, changed, broken."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from daf_pipelines.metrics import METRICS
+from daf_pipelines.study.plan import STUDY_FILE, Study
+from project_copy import ProjectCopy, copy_project, invert
+from small_project import merge
+
+SMOKE = "studies/smoke"
+STUDY = (sys.executable, "-m", "daf_pipelines.study")
+
+
+@pytest.fixture
+def project(elpv_cells: Path, empty_store: Path, tmp_path: Path) -> ProjectCopy:
+    copy = copy_project(tmp_path / "project", elpv_cells, empty_store)
+    change(copy, {"datasets": {"elpv": {"root": "data/01_raw/cells"}}})
+    copy.commit()
+    return copy
+
+
+def change(project: ProjectCopy, changes: dict[str, Any]) -> None:
+    file = project.folder / SMOKE / STUDY_FILE
+    study = merge(yaml.safe_load(file.read_text(encoding="utf-8")), changes)
+    file.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+
+
+def to_run(project: ProjectCopy) -> set[str]:
+    return set(project.execute(*STUDY, "list", SMOKE).split())
+
+
+def cells(project: ProjectCopy) -> dict[str, dict[str, Any]]:
+    files = sorted((project.folder / SMOKE / "cells").glob("*.json"))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def check_cells(project: ProjectCopy, declared: set[str]) -> None:
+    found = cells(project)
+    assert set(found) == declared
+    for cell in found.values():
+        assert cell["metrics"].keys() >= set(METRICS)
+        assert len(cell["labels"]) == len(cell["scores"]) > 0
+        assert set(cell["labels"]) == {"0", "1"}
+        assert [row["strategy"] for row in cell["transfer"]] == ["cutpaste", "simple_texture"]
+        assert cell["category"] == "mono"
+    assert len({cell["test_images"] for cell in found.values()}) == 1
+    assert len({tuple(cell["scores"]) for cell in found.values()}) == len(found)
+    work = project.folder / "data/study/smoke"
+    assert not [path for path in work.iterdir() if path.is_dir() and path.name != "decoded"]
+
+
+def check_runs(project: ProjectCopy) -> None:
+    """Each cell is a run under that of the study, with tags to group and filter by."""
+    runs = project.runs()
+    (parent,) = [run for run in runs if run.data.tags.get("kind") == "study"]
+    finished = [run for run in runs if run.info.status == "FINISHED" and run is not parent]
+    by_id = {run.info.run_id: run for run in finished}
+    for name, cell in cells(project).items():
+        tags = by_id[cell["run_id"]].data.tags
+        assert tags[MLFLOW_PARENT_RUN_ID] == parent.info.run_id
+        told = {"cell": name, "study": "smoke", "strategy": cell["strategy"]}
+        assert told.items() <= tags.items()
+        assert tags["method"] == cell["method"]
+        assert tags["dataset"] == "elpv"
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    assert not client.search_registered_models()
+
+
+def stop_when(project: ProjectCopy, ready: Callable[[], bool]) -> str:
+    """Start the study, interrupt it, and return what it says."""
+    environment = {**os.environ, "PYTHONPATH": str(project.folder / "src")}
+    with subprocess.Popen(
+        [*STUDY, "run", SMOKE, "--workers", "2"],
+        cwd=project.folder,
+        env={k: v for k, v in environment.items() if not k.startswith("MLFLOW_")},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not ready():
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 1
+        assert process.stderr is not None
+        return process.stderr.read()
+
+
+class TestSmokeStudy:
+    def test_run_stopped_resumed_changed_broken(self, project: ProjectCopy) -> None:
+        declared = {cell.name for cell in Study.read(project.folder / SMOKE).cells()}
+        assert to_run(project) == declared
+
+        logs = project.folder / "data/study/smoke"
+
+        def trains() -> bool:
+            return any("train_student" in log.read_text() for log in logs.glob("*/log.txt"))
+
+        message = stop_when(project, trains)
+        assert "Error: Stopped by SIGINT; 0 of 4 cells were finished." in message
+        assert cells(project) == {}
+        assert to_run(project) == declared
+
+        project.execute(*STUDY, "run", SMOKE)
+        check_cells(project, declared)
+        check_runs(project)
+        assert to_run(project) == set()
+        # In git, so that they are known as finished in every clone.
+        made = {f"{SMOKE}/cells/{name}.json" for name in declared}
+        assert set(project.commit()) == made | {f"{SMOKE}/dvc.lock", f"{SMOKE}/data/elpv.json"}
+
+        change(project, {"strategies": {"cutpaste": {"match_grey": False}}})
+        of_cutpaste = {name for name in declared if "cutpaste" in name}
+        assert to_run(project) == of_cutpaste
+
+        # A cell that cannot work does not keep the others from it.
+        change(project, {"methods": {"daf": {"synthesis": {"texture_root": "nowhere"}}}})
+        before = cells(project)
+        message = project.execute(*STUDY, "run", SMOKE, expect=1)
+        assert "2 cells failed twice; the others are finished." in message
+        assert message.count("elpv-cutpaste-daf-0 failed, and is tried again later") == 1
+        assert "nowhere" in message
+        after = cells(project)
+        kept, made = (f"elpv-{name}-daf_without_cue-0" for name in ("simple_texture", "cutpaste"))
+        assert set(after) == {kept, made}
+        assert after[kept] == before[kept]
+        assert after[made]["scores"] != before[made]["scores"]
+
+        invert(sorted((project.cells / "images").iterdir())[0])
+        assert to_run(project) == declared
