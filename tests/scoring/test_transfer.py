@@ -72,5 +72,5 @@ class TestStrategies:
         assert (params.strategy, params.foreground) == ("nsa", "none")
 
     def test_unknown(self) -> None:
-        with pytest.raises(ParameterError, match="drem.*draem"):
+        with pytest.raises(ParameterError, match=r"drem.*draem"):
             other_strategies(SynthesisParams(), {"drem": {}}, 1)
