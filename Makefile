@@ -1,7 +1,7 @@
 # The commands of the project; `make` alone lists them. ARGS goes to the tool that a command runs.
 ARGS :=
 VENV := .venv
-EXTRAS := samples,dvc,viz,dev
+EXTRAS := samples,baselines,dvc,viz,dev
 # Unpinned, torch resolves to a newer build of several gigabytes; torchvision has to match it.
 TORCH := torch==2.14.1 torchvision==0.29.1
 CACHES := .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .viz

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from daf_pipelines.resources import peak_rss_mib
 from daf_pipelines.sources.image_set import ImageSet
@@ -73,10 +71,6 @@ class Task:
     raw: dict[str, Any]
     folder: Path
 
-    def batch(self, rows: np.ndarray | slice) -> Tensor:
-        """Training images ``(B, 3, H, W)`` in [0, 1]."""
-        return to_tensor(self.train.images[rows])
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -85,8 +79,3 @@ class Trained:
     score: Score
     steps: int
     note: str
-
-
-def to_tensor(images: np.ndarray) -> Tensor:
-    """Prepared images as ``(B, 3, H, W)`` in [0, 1]."""
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous().float() / 255

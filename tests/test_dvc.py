@@ -24,7 +24,8 @@ from small_project import TINY, merge
 RESUMED = {"checkpoints", "decoded_images"}
 # Passed on within a stage only.
 IN_MEMORY = {"reading"}
-# The library is made of packages, which stages depend on, and of modules, which decide no output.
+# The library is made of packages, which stages depend on, and of modules, which decide no output;
+# nor do baselines, whose networks a detector of this experiment never holds.
 LIBRARY = ("metrics", "models", "reporting", "scoring", "sources", "synthesis", "training")
 # Imported by the stage, but what they do has reached it through its inputs already.
 PASSED_ON = {

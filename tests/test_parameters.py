@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from daf_pipelines import parameters
+from daf_pipelines.baselines.parameters import BaselineParams
 from daf_pipelines.parameters import (
     DatasetParams,
     DecoderTrainingParams,
@@ -34,6 +35,7 @@ SECTIONS = [
     ScoringParams,
     RuleParams,
     InferenceParams,
+    BaselineParams,
 ]
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from daf_pipelines import pipeline_registry
 from daf_pipelines.errors import DAFError
-from daf_pipelines.pipeline_registry import EXPERIMENT, register_pipelines
+from daf_pipelines.pipeline_registry import BASELINE, EXPERIMENT, register_pipelines
 
 
 def test_every_folder_is_a_pipeline() -> None:
     folder = Path(__file__).parents[1] / "pipelines"
     names = {p.parent.name for p in folder.glob("*/pipeline.py")}
-    assert set(register_pipelines()) == names | {"__default__"}
-    assert set(EXPERIMENT) < names
+    assert set(register_pipelines()) == names | {"__default__", "baseline"}
+    assert {*EXPERIMENT, *BASELINE} < names
 
 
 def test_default_is_the_experiment_whatever_a_run_asks_for(

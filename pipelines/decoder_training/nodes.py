@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from daf_pipelines.models import DAF
 from daf_pipelines.models.trained import TrainedModel
 from daf_pipelines.parameters import (
     DatasetParams,
@@ -28,7 +29,7 @@ from daf_pipelines.training.experiment import (
 
 
 def train(
-    student: TrainedModel,
+    student: TrainedModel[DAF],
     train_images: ImageSet,
     textures: NDArray[np.uint8],
     train_foregrounds: NDArray[np.bool_],
@@ -40,7 +41,7 @@ def train(
     student_training: TeacherStudentTrainingParams,
     training: DecoderTrainingParams,
     seed: int,
-) -> tuple[TrainedModel, pd.DataFrame]:
+) -> tuple[TrainedModel[DAF], pd.DataFrame]:
     """Train the decoder to segment synthetic outliers, led by the discrepancy."""
     check_inputs(train_images, synthesis_record, dataset, synthesis, seed)
     wanted = student_identity(train_images, synthesis, model, student_training)

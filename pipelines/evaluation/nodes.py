@@ -8,8 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from daf_pipelines.methods import DAF_METHOD, kind_of, method_of, strategy_of
 from daf_pipelines.metrics.decisions import ORACLE, find_regions, image_decisions, pixel_decisions
 from daf_pipelines.metrics.summary import CURVES, evaluate
+from daf_pipelines.models.network import Network
 from daf_pipelines.models.trained import TrainedModel
 from daf_pipelines.parameters import (
     DatasetParams,
@@ -32,10 +34,7 @@ from daf_pipelines.sources.image_set import ImageSet, check_dataset
 from daf_pipelines.sources.images import contents
 from daf_pipelines.training.experiment import check_model
 
-REPRODUCE = (
-    "# with the parameters above as conf/local/parameters.yml",
-    "kedro run",
-)
+REPRODUCE = "# with the parameters above as conf/local/parameters.yml"
 WITHOUT = {
     "false_positive_rate": "there are no normal test images",
     "recall": "there are no anomalous test images",
@@ -44,7 +43,7 @@ NO_COUNTS: dict[str, NDArray[Any]] = {}
 
 
 def make_detector(
-    trained_model: TrainedModel,
+    trained_model: TrainedModel[Network],
     calibration_images: ImageSet,
     synthetic_validation: ImageSet,
     scoring: ScoringParams,
@@ -208,12 +207,13 @@ def report(
 ) -> str:
     """The report, a web page."""
     identity = detector.metadata["identity"]
-    dataset, strategy = identity["dataset"], identity["synthesis"]["strategy"]
+    dataset, is_daf = identity["dataset"], method_of(identity) == DAF_METHOD
     parameters = experiment_parameters(identity, detector.scoring, detector.metadata["threshold"])
     parameters["evaluation"] = evaluation.model_dump(mode="json")
     return report_page(
         Evaluation(
-            title=f"{dataset_summary['source']} {dataset_summary['category']}: {strategy}",
+            title=f"{dataset_summary['source']} {dataset_summary['category']}: "
+            f"{', '.join(kind_of(identity))}",
             metrics=metrics,
             defect_types=defect_types,
             thresholds=thresholds,
@@ -236,18 +236,28 @@ def report(
                     "images kept apart": metrics["n_excluded"],
                 },
                 "detector": {
-                    "strategy": strategy,
-                    "teacher": identity["model"]["teacher"]["backbone"],
-                    "student": identity["model"]["student"]["backbone"],
+                    "method": method_of(identity),
+                    **_parts(identity),
                     "seed": dataset["seed"],
                     "git commit": git_commit(Path.cwd()),
                 },
                 "machine": machine(),
             },
             parameters=parameters,
-            commands=REPRODUCE,
+            commands=(REPRODUCE, "kedro run" if is_daf else "kedro run --pipelines baseline"),
         )
     )
+
+
+def _parts(identity: dict[str, Any]) -> dict[str, str]:
+    """Strategy and backbones of a detector, where its method has them."""
+    backbones = {
+        role: part["backbone"]
+        for role, part in identity.get("model", {}).items()
+        if role in ("teacher", "student")
+    }
+    strategy = strategy_of(identity)
+    return ({} if strategy is None else {"strategy": strategy}) | backbones
 
 
 def _masks(images: ImageSet) -> list[NDArray[np.uint8]] | None:

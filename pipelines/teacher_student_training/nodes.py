@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from daf_pipelines.models import DAF
 from daf_pipelines.models.trained import TrainedModel
 from daf_pipelines.parameters import (
     DatasetParams,
@@ -31,7 +32,7 @@ def train(
     model: ModelParams,
     training: TeacherStudentTrainingParams,
     seed: int,
-) -> tuple[TrainedModel, pd.DataFrame]:
+) -> tuple[TrainedModel[DAF], pd.DataFrame]:
     """Train the student on synthetic outliers to match the teacher on normal pixels."""
     check_inputs(train_images, synthesis_record, dataset, synthesis, seed)
     identity = student_identity(train_images, synthesis, model, training)

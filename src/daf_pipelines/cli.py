@@ -21,7 +21,7 @@ from yaml import YAMLError
 from daf_pipelines.errors import DAFError
 from daf_pipelines.sources.base import require_known
 
-AT_ONCE = "Stopped at once. The same command goes on from the last checkpoint."
+AT_ONCE = "Stopped at once. The same command goes on from the last checkpoint, if any."
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # They tell of an error beside the message or the traceback that the command ends with.
 LOUD_LOGGERS = ("kedro.pipeline.node", "kedro.runner.sequential_runner")

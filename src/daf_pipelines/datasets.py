@@ -88,11 +88,11 @@ class TextDataset(_PathDataset):
 class TrainedModelDataset(_PathDataset):
     """Networks between the training phases."""
 
-    def load(self) -> TrainedModel:
+    def load(self) -> TrainedModel[Any]:
         """Read the networks."""
         return TrainedModel.load(self.path)
 
-    def save(self, data: TrainedModel) -> None:
+    def save(self, data: TrainedModel[Any]) -> None:
         """Write the networks."""
         data.save(self.path)
 

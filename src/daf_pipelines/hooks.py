@@ -8,6 +8,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
+from daf_pipelines.methods import kind_of
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.tracking.hooks import dataset_path
 
@@ -24,6 +25,13 @@ class ParameterHooks:
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Refuse unknown names, unusable weights and devices before the first node."""
         made, params = pipeline.all_outputs(), self._params
+        if "baseline_history" in made:
+            from daf_pipelines.training.experiment import check_baseline
+            from daf_pipelines.training.loop import choose_device
+
+            check_baseline(params.dataset, params.synthesis, params.model.teacher, params.baseline)
+            choose_device(params.baseline.device)
+            return
         if "student" not in made:
             if made & {"synthetic_validation", "strategy_gallery"}:
                 from daf_pipelines.training.experiment import check_strategies
@@ -47,24 +55,38 @@ class ParameterHooks:
             return
         from daf_pipelines.models.trained import check_identity
         from daf_pipelines.sources.image_set import check_dataset
-        from daf_pipelines.training.experiment import decoder_identity, student_identity
+        from daf_pipelines.synthesis.validation import identity as synthesis_identity
 
         params, images = self._params, inputs["calibration_images"]
         check_dataset(images, params.dataset, params.seed)
-        student = student_identity(
-            images, params.synthesis, params.model, params.teacher_student_training
-        )
-        wanted = decoder_identity(student, params.decoder_training)
-        check_identity(
-            inputs["trained_model"].identity, wanted, "The trained model", "Run kedro run"
-        )
-        wanted = images.dataset | {"synthesis": student["synthesis"]}
+        found = inputs["trained_model"].identity
+        run = "Run kedro run" + (" --pipelines baseline" if "baseline" in found else "")
+        check_identity(found, self._identity(found, images), "The trained model", run)
+        wanted = images.dataset | {"synthesis": synthesis_identity(params.synthesis)}
         check_identity(
             inputs["synthetic_validation"].dataset,
             wanted,
             "The synthetic validation set",
             "Run kedro run --pipelines outlier_synthesis",
         )
+
+    def _identity(self, found: dict[str, Any], images: Any) -> dict[str, Any]:
+        """What the parameters ask for, of the kind of model that was found."""
+        from daf_pipelines.training.experiment import (
+            baseline_identity,
+            decoder_identity,
+            student_identity,
+        )
+
+        params = self._params
+        if "baseline" in found:
+            return baseline_identity(
+                images, params.synthesis, params.model.teacher, params.baseline
+            )
+        student = student_identity(
+            images, params.synthesis, params.model, params.teacher_student_training
+        )
+        return decoder_identity(student, params.decoder_training)
 
 
 class ReportHooks:
@@ -119,6 +141,6 @@ def _predictions(catalog: DataCatalog) -> str:
 
 
 def _trained_on(identity: dict[str, Any]) -> str:
-    dataset, strategy = identity["dataset"], identity["synthesis"]["strategy"]
+    dataset, kind = identity["dataset"], ", ".join(kind_of(identity))
     name = f"{dataset['source']} {dataset['category']}"
-    return f"trained on {name} in {dataset['root']}, {strategy}, seed {dataset['seed']}"
+    return f"trained on {name} in {dataset['root']}, {kind}, seed {dataset['seed']}"

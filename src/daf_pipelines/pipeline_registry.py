@@ -15,10 +15,11 @@ EXPERIMENT = (
     "decoder_training",
     "evaluation",
 )
+BASELINE = ("data_ingestion", "outlier_synthesis", "baseline_training", "evaluation")
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Every folder of ``pipelines/``, and the experiment from images to report.
+    """Every folder of ``pipelines/``, and the experiments from images to report.
 
     Raises:
         DAFError: the folder is not importable, as in a checkout without symbolic links.
@@ -33,12 +34,20 @@ def register_pipelines() -> dict[str, Pipeline]:
             "git checkout -- src/daf_pipelines/pipelines)."
         ) from error
     names = [module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg]
-    return {name: _create(name) for name in names} | {"__default__": experiment()}
+    return {name: _create(name) for name in names} | {
+        "__default__": experiment(),
+        "baseline": baseline_experiment(),
+    }
 
 
 def experiment() -> Pipeline:
     """From images to report."""
     return sum(map(_create, EXPERIMENT), Pipeline([]))
+
+
+def baseline_experiment() -> Pipeline:
+    """The same with another method than DAF."""
+    return sum(map(_create, BASELINE), Pipeline([]))
 
 
 def _create(name: str) -> Pipeline:

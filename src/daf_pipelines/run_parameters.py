@@ -4,7 +4,9 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from daf_pipelines.baselines.parameters import BaselineParams
 from daf_pipelines.errors import ParameterError
+from daf_pipelines.methods import DAF_METHOD, OF_TEACHER
 from daf_pipelines.parameters import (
     ComparisonParams,
     DatasetParams,
@@ -23,6 +25,8 @@ from daf_pipelines.parameters import (
 )
 
 OWN_STRATEGIES = ("synthesis", "strategies")
+NO_EXPERIMENT = {"inference", "comparison", "data_dir", "tags", "transfer"}
+OF_DAF = {"model", "teacher_student_training", "decoder_training", "scoring"}
 
 
 class RunParameters(Section):
@@ -38,6 +42,7 @@ class RunParameters(Section):
     model: ModelParams
     teacher_student_training: TeacherStudentTrainingParams
     decoder_training: DecoderTrainingParams
+    baseline: BaselineParams
     scoring: ScoringParams
     threshold: ThresholdParams
     evaluation: EvaluationParams
@@ -80,10 +85,14 @@ class RunParameters(Section):
         fields = cls.model_fields.items()
         return [name for name, field in fields if issubclass(_class(field.annotation), Section)]
 
-    def experiment(self) -> dict[str, Any]:
-        """The parameters that make an experiment, as plain values."""
-        others = {"inference", "comparison", "data_dir", "tags", "transfer"}
-        return self.model_dump(mode="json", exclude=others)
+    def experiment(self, method: str = DAF_METHOD) -> dict[str, Any]:
+        """The parameters that make an experiment of this method, as plain values."""
+        if method == DAF_METHOD:
+            return self.model_dump(mode="json", exclude=NO_EXPERIMENT | {"baseline"})
+        shared = self.model_dump(mode="json", exclude=NO_EXPERIMENT | OF_DAF)
+        if method in OF_TEACHER:
+            shared["model"] = self.model.model_dump(mode="json", include={"teacher"})
+        return shared | {"baseline": self.baseline.decisive()}
 
 
 def _explain(fault: Any) -> str:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from kedro.pipeline import Pipeline
 
-from daf_pipelines.pipeline_registry import EXPERIMENT, experiment, register_pipelines
+from daf_pipelines.pipeline_registry import BASELINE, EXPERIMENT, experiment, register_pipelines
 
 # Folders that a node works in; nothing makes them.
 FOLDERS = {"checkpoints", "decoded_images", "inference_folder"}
@@ -44,7 +44,7 @@ class TestTestSplit:
     def test_only_scoring_and_reporting_read_it(self, pipelines: dict[str, Pipeline]) -> None:
         readers = {
             (name, node.func.__name__)
-            for name in (*EXPERIMENT, "inference")
+            for name in {*EXPERIMENT, *BASELINE, "inference"}
             for node in pipelines[name].nodes
             if "test_images" in node.inputs
         }
@@ -72,8 +72,8 @@ class TestOrder:
     def test_default_is_the_experiment(self, pipelines: dict[str, Pipeline]) -> None:
         nodes = {node.name for name in EXPERIMENT for node in pipelines[name].nodes}
         assert {node.name for node in pipelines["__default__"].nodes} == nodes
-        others = {"inference", "strategy_gallery", "strategy_transfer", "comparison", "__default__"}
-        assert set(pipelines) == {*EXPERIMENT, *others}
+        others = {"inference", "strategy_gallery", "strategy_transfer", "comparison"}
+        assert set(pipelines) == {*EXPERIMENT, *BASELINE, *others, "__default__", "baseline"}
 
     def test_each_pipeline_needs_only_what_the_ones_before_have_made(
         self, pipelines: dict[str, Pipeline]
@@ -82,6 +82,17 @@ class TestOrder:
         for name in (*EXPERIMENT, "inference"):
             assert data_inputs(pipelines[name]) <= made, name
             made |= pipelines[name].all_outputs()
+
+    def test_another_method_takes_the_place_of_both_phases(
+        self, pipelines: dict[str, Pipeline]
+    ) -> None:
+        made = set(FOLDERS)
+        for name in BASELINE:
+            assert data_inputs(pipelines[name]) <= made, name
+            made |= pipelines[name].all_outputs()
+        assert {n.name for n in pipelines["baseline"].nodes} == {
+            n.name for name in BASELINE for n in pipelines[name].nodes
+        }
 
     def test_each_needs_the_one_before(self, pipelines: dict[str, Pipeline]) -> None:
         for before, after in pairwise(EXPERIMENT):

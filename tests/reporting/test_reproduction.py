@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from daf_pipelines.baselines.parameters import BaselineParams
 from daf_pipelines.parameters import ScoringParams, SynthesisParams
 from daf_pipelines.reporting.reproduction import experiment_parameters
 from daf_pipelines.synthesis.validation import identity as synthesis_identity
@@ -45,6 +46,17 @@ def test_the_strategy_is_the_same_again(params):
     first = SynthesisParams.model_validate(params)
     again = SynthesisParams.model_validate(make(first)["synthesis"])
     assert synthesis_identity(again) == synthesis_identity(first)
+
+
+def test_another_method_has_its_own_section_only():
+    identity = {
+        "dataset": {"source": "elpv", "seed": 3, "data_hash": "f" * 64},
+        "baseline": {"method": "stfpm", "stfpm": {"steps": 7, "batch_size": 4}},
+        "model": {"teacher": {"backbone": "resnet18", "weights": "hub"}},
+    }
+    parameters = experiment_parameters(identity, ScoringParams(), {})
+    assert set(parameters) == {"seed", "dataset", "baseline", "model", "threshold"}
+    assert BaselineParams.model_validate(parameters["baseline"]).stfpm.steps == 7
 
 
 def test_read_back_from_json():

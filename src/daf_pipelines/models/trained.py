@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from daf_pipelines.errors import StaleArtifactError
-from daf_pipelines.models.daf import DAF
+from daf_pipelines.models.network import Network, load_network
 from daf_pipelines.models.storage import load_folder, save_folder
-from daf_pipelines.parameters import ModelParams
+
+N = TypeVar("N", bound=Network)
 
 
 @dataclass(frozen=True)
-class TrainedModel:
+class TrainedModel(Generic[N]):
     """A model and how it came about.
 
     Attributes:
@@ -21,7 +22,7 @@ class TrainedModel:
         peak_rss_mib: largest memory of the processes that trained it.
     """
 
-    model: DAF
+    model: N
     identity: dict[str, Any]
     train_seconds: float
     peak_rss_mib: float
@@ -37,11 +38,10 @@ class TrainedModel:
         save_folder(folder, self.model.state_dict(), config)
 
     @classmethod
-    def load(cls, folder: Path) -> "TrainedModel":
+    def load(cls, folder: Path) -> "TrainedModel[Any]":
         """Read what :meth:`save` wrote; needs no pretrained weights."""
         weights, config = load_folder(folder)
-        model = DAF(ModelParams.model_validate(config.pop("model")))
-        model.load_state_dict(weights)
+        model: Any = load_network(config.pop("model"), weights)
         return cls(model, **config)
 
 

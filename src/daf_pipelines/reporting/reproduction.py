@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from daf_pipelines.methods import DAF_METHOD, method_of
 from daf_pipelines.parameters import ScoringParams, SynthesisParams, ThresholdParams, fingerprint
 from daf_pipelines.synthesis.presets import STRATEGIES
 from daf_pipelines.synthesis.validation import identity as synthesis_identity
+
+SECTIONS = ("model", "teacher_student_training", "decoder_training", "baseline")
 
 
 def experiment_parameters(
@@ -18,13 +21,14 @@ def experiment_parameters(
         threshold: Section of that name.
     """
     dataset = {k: v for k, v in identity["dataset"].items() if k not in ("seed", "data_hash")}
-    phases = ("model", "teacher_student_training", "decoder_training")
+    synthesis = {"synthesis": _synthesis(identity["synthesis"])} if "synthesis" in identity else {}
+    is_daf = method_of(identity) == DAF_METHOD
     return {
         "seed": identity["dataset"]["seed"],
         "dataset": dataset,
-        "synthesis": _synthesis(identity["synthesis"]),
-        **{name: identity[name] for name in phases},
-        "scoring": scoring.model_dump(mode="json"),
+        **synthesis,
+        **{name: identity[name] for name in SECTIONS if name in identity},
+        **({"scoring": scoring.model_dump(mode="json")} if is_daf else {}),
         "threshold": ThresholdParams.model_validate(threshold).model_dump(mode="json"),
     }
 

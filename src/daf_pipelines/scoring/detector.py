@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from daf_pipelines.errors import DataError
-from daf_pipelines.models import DAF
+from daf_pipelines.models.network import Baseline, Network, load_network
 from daf_pipelines.models.storage import load_folder, save_folder
-from daf_pipelines.parameters import ModelParams, Resize, ScoringParams
+from daf_pipelines.parameters import Resize, ScoringParams
 from daf_pipelines.scoring.scale import TYPICAL, Scale
 from daf_pipelines.sources.images import Box, content_box, fit_image, read_image
 
@@ -53,7 +53,7 @@ class Detector:
 
     Args:
         model: the trained networks.
-        scoring: from model outputs to maps and scores.
+        scoring: from the outputs of DAF to maps and scores; other methods make them themselves.
         image_size: side of the square images that the model was trained on, pixels.
         image: scale of image scores, with their threshold.
         pixel: scale of anomaly maps, with the threshold of a pixel.
@@ -68,7 +68,7 @@ class Detector:
 
     def __init__(
         self,
-        model: DAF,
+        model: Network,
         scoring: ScoringParams,
         image_size: int,
         image: Scale | None = None,
@@ -131,18 +131,22 @@ class Detector:
         self, images: NDArray[np.uint8], boxes: Sequence[Box] | None = None
     ) -> Prediction:
         """Score one batch of prepared images ``(B, H, W, 3)``; arguments as in :meth:`score`."""
-        maps = self.anomaly_maps(self.inputs(images), boxes)
-        scores = image_scores(maps, self.scoring, boxes)
+        inputs = self.inputs(images)
+        if isinstance(self.model, Baseline):
+            maps, scores = self.model(inputs)
+        else:
+            maps = self.anomaly_maps(inputs, boxes)
+            scores = image_scores(maps, self.scoring, boxes)
         return Prediction(scores.cpu().numpy(), maps[:, 0].cpu().numpy())
 
     def inputs(self, images: NDArray[np.uint8]) -> Tensor:
         """Prepared images ``(B, H, W, 3)`` as the model takes them: ``(B, 3, H, W)`` in [0, 1]."""
-        device = self.model.teacher.mean.device
+        device = next(self.model.parameters()).device
         tensor = torch.from_numpy(np.array(images)).to(device)  # a copy: they may be read-only
         return tensor.permute(0, 3, 1, 2).float() / 255
 
     def anomaly_maps(self, images: Tensor, boxes: Sequence[Box] | None = None) -> Tensor:
-        """Anomaly maps ``(B, 1, H, W)`` of images ``(B, 3, H, W)`` in [0, 1]."""
+        """Anomaly maps ``(B, 1, H, W)`` of DAF, of images ``(B, 3, H, W)`` in [0, 1]."""
         discrepancy, probability = self.model(images)
         return self.combine(discrepancy, probability, boxes)
 
@@ -201,10 +205,8 @@ class Detector:
                 f"The detector in {folder} was saved by another version of this project: "
                 f"{', '.join(missing)} not found. Run kedro run --pipelines evaluation."
             )
-        model = DAF(ModelParams.model_validate(config["model"]))
-        model.load_state_dict(weights)
         return cls(
-            model,
+            load_network(config["model"], weights),
             ScoringParams.model_validate(config["scoring"]),
             config["image_size"],
             Scale(**config["image"]),

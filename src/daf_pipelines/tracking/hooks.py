@@ -19,6 +19,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from daf_pipelines.errors import StaleArtifactError, WeightsError
+from daf_pipelines.methods import DAF_METHOD, method_of
 from daf_pipelines.run_parameters import RunParameters
 
 LOG = logging.getLogger(__name__)
@@ -27,7 +28,11 @@ OF_DATASETS = {"manifest", "strategy_gallery"}  # what is recorded of a dataset 
 COMPARISON = ("comparison", "seeds", "comparison_page")
 TRACKING_STORE = "tracking_store"
 PICTURE = "validation_outliers"
-HISTORIES = {"student_history": "teacher_student", "decoder_history": "decoder"}
+HISTORIES = {
+    "student_history": "teacher_student",
+    "decoder_history": "decoder",
+    "baseline_history": "baseline",
+}
 
 
 class TrackingHooks:
@@ -61,11 +66,11 @@ class TrackingHooks:
         """Open the experiment's run where the first model is about to be made."""
         if self._run is None and set(node.outputs) & set(MODELS):
             name = "train_images" if "train_images" in inputs else "calibration_images"
-            self._open(node, inputs[name].dataset)
-        if "trained_model" in node.outputs:
+            self._open(node, inputs[name].dataset, _method(inputs))
+        if "student" in inputs:
             self._watch(inputs)
 
-    def _open(self, node: Node, dataset: dict[str, Any]) -> None:
+    def _open(self, node: Node, dataset: dict[str, Any], method: str) -> None:
         from daf_pipelines.locks import locked
         from daf_pipelines.parameters import fingerprint
         from daf_pipelines.tracking.outbox import Outbox
@@ -73,7 +78,7 @@ class TrackingHooks:
         from daf_pipelines.training.checkpoints import check_folder
         from daf_pipelines.training.observers import observed
 
-        parameters = self._parameters.experiment()
+        parameters = self._parameters.experiment(method)
         key = fingerprint(parameters, dataset["data_hash"])
         # Where the run is recorded until its experiment has been evaluated.
         self._unfinished = dataset_path(self._catalog["checkpoints"]) / f"run-{key}.json"
@@ -91,13 +96,13 @@ class TrackingHooks:
             key,
             name=f"{dataset['source']}-{dataset['category']}",
             candidates=[*records, self._unfinished],
-            restart="student" in node.outputs,
+            restart=not set(node.inputs) & set(MODELS),
             tags=self._parameters.tags,
         )
         self._run.record.write(self._unfinished.parent, self._unfinished.name)
         self._held.enter_context(observed(self._record_curves))
         if self._run.is_new or self._outbox.owes:
-            self._log_earlier_outputs(node)
+            self._log_earlier_outputs(node, method)
 
     def _watch(self, inputs: dict[str, Any]) -> None:
         """Have validation outliers drawn while the decoder is trained, which is in place.
@@ -196,11 +201,11 @@ class TrackingHooks:
             run.log_file(dataset_path(self._catalog[name]), "comparison")
         run.close("FINISHED")
 
-    def _log_earlier_outputs(self, node: Node) -> None:
+    def _log_earlier_outputs(self, node: Node, method: str) -> None:
         """Copy into the run what earlier nodes have left on disk."""
-        from daf_pipelines.pipeline_registry import experiment
+        from daf_pipelines.pipeline_registry import baseline_experiment, experiment
 
-        whole = experiment()
+        whole = experiment() if method == DAF_METHOD else baseline_experiment()
         for name in sorted(whole.all_outputs() - whole.from_nodes(node.name).all_outputs()):
             if name in self._catalog and self._catalog[name].exists():
                 self._record(name)
@@ -237,10 +242,12 @@ class TrackingHooks:
     def _register(self) -> None:
         from daf_pipelines.tracking.registry import model_name, register
 
+        method = method_of(self._catalog["detector"].load().metadata["identity"])
         register(
             self._run,
             dataset_path(self._catalog["detector"]),
-            model_name(self._catalog["dataset_summary"].load()),
+            method,
+            model_name(method, self._catalog["dataset_summary"].load()),
             self._config["alias"],
             self._catalog["train_images"].load().images[0],
         )
@@ -266,6 +273,13 @@ class TrackingHooks:
         for key in checkpoint_fingerprints(identity):
             for file in dataset_path(self._catalog["checkpoints"]).glob(f"*-{key}.*"):
                 file.unlink()
+
+
+def _method(inputs: dict[str, Any]) -> str:
+    """Of the model that a node makes: the one asked for, or that of the model it starts from."""
+    if "params:baseline" in inputs:
+        return str(inputs["params:baseline"].method)
+    return method_of(inputs["trained_model"].identity) if "trained_model" in inputs else DAF_METHOD
 
 
 def _status(error: Exception) -> str:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import daf_pipelines
+from daf_pipelines.methods import DAF_METHOD
 from daf_pipelines.tracking.run import ExperimentRun
 
 LOG = logging.getLogger(__name__)
@@ -44,19 +45,25 @@ SIGNATURE = ModelSignature(
 )
 
 
-def model_name(summary: dict[str, Any]) -> str:
-    """Name of the registered model of a dataset's category."""
-    return f"daf-{summary['source']}-{summary['category']}"
+def model_name(method: str, summary: dict[str, Any]) -> str:
+    """Name of a method's registered model of a dataset's category."""
+    return f"{method}-{summary['source']}-{summary['category']}"
 
 
 def register(
-    run: ExperimentRun, detector: Path, name: str, alias: str, example: NDArray[Any]
+    run: ExperimentRun,
+    detector: Path,
+    method: str,
+    name: str,
+    alias: str,
+    example: NDArray[Any],
 ) -> str:
     """Log a saved detector to its run and register it as the newest version of ``name``.
 
     Args:
         run: the experiment's run.
         detector: folder of the saved detector.
+        method: of the detector.
         name: of the registered model.
         alias: moved to the new version.
         example: an image ``(H, W, 3)`` uint8, kept as the input example.
@@ -76,7 +83,7 @@ def register(
             code_paths=[str(Path(daf_pipelines.__file__).parent)],
             signature=SIGNATURE,
             input_example=pd.DataFrame({"image": [buffer.getvalue()]}),
-            pip_requirements=_requirements(),
+            pip_requirements=_requirements(method),
             registered_model_name=name,
         )
     version = str(info.registered_model_version)
@@ -85,7 +92,8 @@ def register(
     return version
 
 
-def _requirements() -> list[str]:
+def _requirements(method: str) -> list[str]:
+    packages = PACKAGES if method == DAF_METHOD else (*PACKAGES, "anomalib")
     # A local build tag such as +cpu exists on no registry.
-    versions = {p: importlib.metadata.version(p).split("+")[0] for p in PACKAGES}
+    versions = {p: importlib.metadata.version(p).split("+")[0] for p in packages}
     return [f"mlflow=={mlflow.__version__}", *(f"{p}=={v}" for p, v in versions.items())]

@@ -22,16 +22,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.locks import locked
+from daf_pipelines.methods import kind_of, method_of, strategy_of
 from daf_pipelines.resources import git_commit
 
 LOG = logging.getLogger(__name__)
 RECORD = "mlflow_run.json"
-METHOD = "daf"
 STUDY, KIND = "study", "kind"  # tags
 DATASETS = "-datasets"  # ends the name of the experiment that holds the datasets' cards
 COMPARISONS = "-comparisons"  # ... that holds the comparisons
 METRICS_PER_REQUEST = 1000
 PATIENCE = "5"  # seconds
+NO_STRATEGY = "none"  # of methods that see normal images only
 DIGEST_LENGTH = 36  # MLflow's limit
 
 
@@ -162,8 +163,8 @@ class ExperimentRun:
         params = [Param(k, str(v)) for k, v in flatten(parameters).items()]
         self.client.log_batch(self.record.run_id, params=params)
         self.tag(
-            strategy=parameters["synthesis"]["strategy"],
-            method=METHOD,
+            strategy=strategy_of(parameters) or NO_STRATEGY,
+            method=method_of(parameters),
             seed=str(parameters["seed"]),
             git_commit=git_commit(project),
             experiment=self.record.experiment,
@@ -350,7 +351,7 @@ def _database(uri: str) -> Path | None:
 
 def _run_name(dataset: str, parameters: dict[str, Any]) -> str:
     # What runs mostly differ in comes first: MLflow's tables cut names off.
-    return f"{parameters['synthesis']['strategy']}-seed{parameters['seed']}-{dataset}"
+    return "-".join([*kind_of(parameters), f"seed{parameters['seed']}", dataset])
 
 
 def _is_number(value: Any) -> bool:

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from daf_pipelines.baselines import require_anomalib
+from daf_pipelines.baselines.parameters import BaselineParams
+from daf_pipelines.errors import ParameterError
+from daf_pipelines.methods import OF_OUTLIERS, OF_TEACHER
 from daf_pipelines.models.backbones import STRIDES, check_image_size, load_student, load_teacher
 from daf_pipelines.models.structural_similarity import check_ssim_size
 from daf_pipelines.models.trained import check_identity
@@ -11,6 +15,7 @@ from daf_pipelines.parameters import (
     ModelParams,
     Section,
     SynthesisParams,
+    TeacherParams,
     TeacherStudentTrainingParams,
     fingerprint,
 )
@@ -22,6 +27,7 @@ from daf_pipelines.synthesis.validation import identity as synthesis_identity
 
 # Where and how often something is computed does not change what comes out.
 _INCIDENTAL = {"device", "checkpoint_every"}
+DRAEM_STRIDE = 32
 
 
 def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: ModelParams) -> None:
@@ -42,6 +48,38 @@ def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: Model
         check_ssim_size(dataset.image_size // STRIDES[-1])
     load_teacher(model.teacher)
     load_student(model.student)
+
+
+def check_baseline(
+    dataset: DatasetParams,
+    synthesis: SynthesisParams,
+    teacher: TeacherParams,
+    baseline: BaselineParams,
+) -> None:
+    """Refuse another method where it cannot be trained; see :func:`check_names`.
+
+    Raises:
+        DAFError: its package is not installed.
+        DataError: no such folder of textures.
+        ParameterError: an unknown name, padded images, or a size that the networks cannot take.
+        WeightsError: the teacher's weights are not there, or do not fit.
+    """
+    require_anomalib(baseline.method)
+    check_source_name(dataset.source)
+    check_strategies(synthesis)
+    if dataset.resize == "pad":
+        raise ParameterError(
+            f"dataset.resize: {baseline.method} takes the padding around an image for a part of "
+            "it. Set it to 'square'."
+        )
+    if baseline.method in OF_TEACHER:
+        check_image_size(teacher.backbone, dataset.image_size)
+        load_teacher(teacher)
+    if baseline.method == "draem" and dataset.image_size % DRAEM_STRIDE:
+        raise ParameterError(
+            f"dataset.image_size: draem needs a multiple of {DRAEM_STRIDE}; "
+            f"got {dataset.image_size}."
+        )
 
 
 def check_strategies(synthesis: SynthesisParams) -> None:
@@ -74,6 +112,21 @@ def student_identity(
 def decoder_identity(student: dict[str, Any], training: DecoderTrainingParams) -> dict[str, Any]:
     """Everything that decides the detector's weights."""
     return student | {"decoder_training": _decisive(training)}
+
+
+def baseline_identity(
+    train_images: ImageSet,
+    synthesis: SynthesisParams,
+    teacher: TeacherParams,
+    baseline: BaselineParams,
+) -> dict[str, Any]:
+    """Everything that decides another method's weights: outliers and teacher where it has them."""
+    identity = {"dataset": train_images.dataset, "baseline": baseline.decisive()}
+    if baseline.method in OF_OUTLIERS:
+        identity["synthesis"] = synthesis_identity(synthesis)
+    if baseline.method in OF_TEACHER:
+        identity["model"] = {"teacher": teacher.model_dump(mode="json")}
+    return identity
 
 
 def check_inputs(
