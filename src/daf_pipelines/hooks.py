@@ -24,26 +24,32 @@ class ParameterHooks:
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Refuse unknown names, unusable weights and devices before the first node."""
-        made, params = pipeline.all_outputs(), self._params
-        if "baseline_history" in made:
-            from daf_pipelines.training.experiment import check_baseline
-            from daf_pipelines.training.loop import choose_device
+        made = pipeline.all_outputs()
+        if "student" in made:
+            self._check_daf()
+        elif "baseline_history" in made:
+            self._check_baseline()
+        elif made & {"synthetic_validation", "strategy_gallery"}:
+            from daf_pipelines.training.experiment import check_strategies
 
-            check_baseline(params.dataset, params.synthesis, params.model.teacher, params.baseline)
-            choose_device(params.baseline.device)
-            return
-        if "student" not in made:
-            if made & {"synthetic_validation", "strategy_gallery"}:
-                from daf_pipelines.training.experiment import check_strategies
+            check_strategies(self._params.synthesis)
 
-                check_strategies(params.synthesis)
-            return
+    def _check_daf(self) -> None:
         from daf_pipelines.training.experiment import check_names
         from daf_pipelines.training.loop import choose_device
 
+        params = self._params
         check_names(params.dataset, params.synthesis, params.model)
         for phase in (params.teacher_student_training, params.decoder_training):
             choose_device(phase.device)
+
+    def _check_baseline(self) -> None:
+        from daf_pipelines.training.experiment import check_baseline
+        from daf_pipelines.training.loop import choose_device
+
+        params = self._params
+        check_baseline(params.dataset, params.synthesis, params.model.teacher, params.baseline)
+        choose_device(params.baseline.device)
 
     @hook_impl
     def before_node_run(self, inputs: dict[str, Any]) -> None:

@@ -115,6 +115,16 @@ class TestDetector:
         assert "anomalib==" in requirements.read_text(encoding="utf-8")
 
 
+def test_another_strategy_leaves_a_method_of_normal_images_as_it_is(
+    patchcore: SmallProject, tmp_path: Path
+) -> None:
+    project = patchcore.copy(tmp_path / "project")
+    changes = {"synthesis": {"strategy": "cutpaste"}, "baseline": PATCHCORE}
+    project.run("outlier_synthesis", "evaluation", **changes)
+    pd.testing.assert_frame_equal(project.scores(), patchcore.scores(), rtol=0, atol=1e-4)
+    assert {facts(run)["strategy"] for run in project.runs()} == {"none"}
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         "baseline", [PATCHCORE | {"patchcore": {"coreset": 0.2}}, DRAEM], ids=["coreset", "method"]
