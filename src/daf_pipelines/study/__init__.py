@@ -1,1 +1,1 @@
-"""Studies: datasets x strategies x methods x seeds, declared in one file. See docs/studies.md."""
+"""The robustness study: strategies x methods, read out from the results of its cells."""

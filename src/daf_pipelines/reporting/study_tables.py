@@ -1,0 +1,248 @@
+"""The tables of a study as people read them: in words, for Markdown and the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from daf_pipelines.metrics import METRICS
+from daf_pipelines.reporting.evaluation import SHORT
+from daf_pipelines.reporting.words import or_dash
+from daf_pipelines.study.claim import SIGNIFICANT, p_text, signed
+from daf_pipelines.study.readout import Readout
+from daf_pipelines.study.recommendation import ALWAYS
+from daf_pipelines.study.results import Data, name_of, ordered
+from daf_pipelines.study.robustness import STATISTICS
+
+SHOWN = ("image_auroc", "image_ap", "pixel_ap")
+"""The metrics of tables for people; the CSV files have all of them."""
+PAGE_TARGET = "image_auroc"
+FREE = ""
+"""In place of a strategy, of a method that does without synthesis."""
+SUMMARIES = ("mean", "worst", "range")
+TESTED = ("value", "worst", "sd")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in words.
+
+    Attributes:
+        columns: Its head.
+        rows: A text for each column.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A metric by strategy (rows) and method (columns), the mean over seeds.
+
+    Attributes:
+        values: Strategies x methods, NaN where there is no cell.
+        free: The metric of methods without synthesis, by method.
+        summaries: ``mean``, ``worst`` and ``range`` (rows) by method, over the strategies and seeds
+            that all methods with synthesis have; NaN without such.
+    """
+
+    values: pd.DataFrame
+    free: "pd.Series[float]"
+    summaries: pd.DataFrame
+
+
+def data_of(readout: Readout) -> list[Data]:
+    """Datasets and categories of the study."""
+    return list(dict.fromkeys(cell.data for cell in readout.cells))
+
+
+def metrics_of(readout: Readout, data: Data) -> list[str]:
+    """Those of :data:`SHOWN` that a dataset and category has."""
+    part = of_data(readout.table, data)
+    return [name for name in SHOWN if part[name].notna().any()]
+
+
+def of_data(table: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """The rows of one dataset and category."""
+    return table[table["dataset"].eq(data[0]) & table["category"].eq(data[1])]
+
+
+def matrix(readout: Readout, data: Data, metric: str) -> Matrix:
+    """Strategies x methods."""
+    part = of_data(readout.table, data)
+    means = part.pivot_table(index="strategy", columns="method", values=metric, dropna=False)
+    methods = ordered(part["method"])
+    means = means.reindex(columns=methods)
+    free = means.reindex([FREE]).T[FREE].dropna()
+    values = means.drop(index=FREE, errors="ignore").drop(columns=free.index)
+    summaries = _summaries(readout, data, metric).reindex(columns=values.columns)
+    return Matrix(values, free, summaries)
+
+
+def _summaries(readout: Readout, data: Data, metric: str) -> pd.DataFrame:
+    rows = averaged(readout, data, metric)
+    return rows.set_index("method")[list(SUMMARIES)].T
+
+
+def averaged(readout: Readout, data: Data, metric: str) -> pd.DataFrame:
+    """Rows of the robustness table over all seeds, on what all methods have in common."""
+    table = of_data(readout.robustness, data)
+    is_shown = table["metric"].eq(metric) & table["scope"].eq("shared") & table["seed"].isna()
+    return table[is_shown]
+
+
+def robustness(readout: Readout, data: Data, metric: str) -> Table:
+    """Mean, worst case and spread of each method, with intervals."""
+    columns = ["method", "seeds", "strategies", "mean", "worst case", "at worst", "sd", "range"]
+    rows = [
+        [
+            *(row["method"], str(row["seeds"]), str(row["strategies"] or "–")),
+            *(_with_interval(row, "mean"), _with_interval(row, "worst")),
+            row["worst_strategy"] or "–",
+            *(_with_interval(row, "sd"), _with_interval(row, "range")),
+            or_dash(row["seed_sd"], "{:.3f}".format),
+        ]
+        for row in averaged(readout, data, metric).to_dict(orient="records")
+    ]
+    return Table([*columns, "sd over seeds"], rows)
+
+
+def _with_interval(row: dict[Any, Any], name: str) -> str:
+    text = or_dash(row[name], "{:.3f}".format)
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return text if np.isnan(low) else f"{text} ({low:.3f} to {high:.3f})"
+
+
+def comparisons(readout: Readout, data: Data, metric: str) -> Table:
+    """DAF minus each other method in mean, worst case and spread; significant ones have a star."""
+    table = of_data(readout.comparisons, data)
+    table = table[table["metric"].eq(metric)]
+    rows = []
+    for other, part in table.groupby("other", sort=False):
+        found = part.set_index("statistic").to_dict(orient="index")
+        pairs = found["mean"]["pairs"], found["mean"]["seeds"]
+        rows.append([f"daf − {other}", *map(str, pairs), *(_delta(found[n]) for n in STATISTICS)])
+    return Table(["", "pairs", "seeds", "mean", "worst case", "sd", "range"], rows)
+
+
+def _delta(row: dict[Any, Any]) -> str:
+    text = or_dash(row["delta"], signed)
+    if np.isnan(row["low"]):
+        return text
+    star = " *" if row["p_holm"] < SIGNIFICANT else ""
+    return f"{text} ({signed(row['low'])} to {signed(row['high'])}){star}"
+
+
+def seed_tests(readout: Readout) -> Table:
+    """Tests over trainings, of the shown metrics."""
+    table = readout.seed_tests
+    table = table[table["metric"].isin(SHOWN) & table["statistic"].isin(TESTED)]
+    rows = [
+        [SHORT[row["metric"]], f"daf − {row['other']}", row["statistic"], str(row["units"])]
+        + [str(row["higher"]), str(row["lower"]), signed(row["mean_difference"])]
+        + [f"{row[name]:.3g}" for name in ("p_sign", "p_permutation", "p_holm")]
+        for row in table.to_dict(orient="records")
+    ]
+    columns = ["metric", "", "of", "pairs", "higher", "lower", "mean difference"]
+    return Table([*columns, "p, signs", "p, permutation", "adjusted"], rows)
+
+
+def rank_stability(readout: Readout) -> Table:
+    """Agreement on the order of strategies, and on that of methods."""
+    table = readout.rank_stability
+    rows = [
+        [name_of((row["dataset"], row["category"])), SHORT[row["metric"]], _judged(row)]
+        + [str(row["judges"]), str(row["items"])]
+        + [or_dash(row[name], "{:.2f}".format) for name in ("kendall_w", "mean_tau")]
+        for row in table[table["metric"].isin(SHOWN)].to_dict(orient="records")
+    ]
+    return Table(["data", "metric", "order of", "judges", "items", "Kendall's W", "tau"], rows)
+
+
+def _judged(row: dict[Any, Any]) -> str:
+    if row["order"] == "strategies":
+        return f"strategies, between seeds: {row['method']}"
+    return f"methods, between strategies: seed {row['seed']}"
+
+
+def regrets(readout: Readout, method: str, target: str) -> Table:
+    """What each way to choose a strategy costs."""
+    table = readout.regrets
+    part = table[table["method"].eq(method) & table["target"].eq(target)]
+    rows = [
+        [
+            *(_criterion(row["criterion"]), str(row["units"])),
+            *(f"{row[name]:.3f}" for name in ("mean_regret", "worst_regret")),
+            or_dash(row["mean_rank_correlation"], "{:.2f}".format),
+            or_dash(row["p_holm"], p_text),
+        ]
+        for row in part.sort_values("mean_regret", kind="stable").to_dict(orient="records")
+    ]
+    columns = ["chosen by", "pairs", "mean regret", "worst regret", "rank correlation"]
+    return Table([*columns, "better than chance"], rows)
+
+
+def _criterion(name: str) -> str:
+    if name.startswith(ALWAYS):
+        return f"{name} (hindsight)"
+    criterion, _, measure = name.partition(" ")
+    return f"{criterion}, {SHORT[measure]}" if measure in METRICS else name
+
+
+def choices(readout: Readout, method: str, target: str, criterion: str) -> Table:
+    """What one criterion chooses on each dataset, category and seed, beside the oracle."""
+    table = readout.recommendation
+    part = table[table["method"].eq(method) & table["target"].eq(target)]
+    random = part[part["criterion"].eq("random")]
+    expected = random.set_index(["dataset", "category", "seed"])["regret"]
+    rows = [
+        [
+            *(name_of((row["dataset"], row["category"])), str(row["seed"])),
+            *(row["chosen"], f"{row['value']:.3f}", row["oracle"], f"{row['oracle_value']:.3f}"),
+            f"{row['regret']:.3f}",
+            f"{expected[row['dataset'], row['category'], row['seed']]:.3f}",
+        ]
+        for row in part[part["criterion"].eq(criterion)].to_dict(orient="records")
+    ]
+    columns = ["data", "seed", "chosen", SHORT[target], "oracle", "its value", "regret"]
+    return Table([*columns, "at random"], rows)
+
+
+def best_criterion(readout: Readout, method: str, target: str) -> str | None:
+    """The criterion with the smallest mean regret, as the advice names it; None: there is none."""
+    table = readout.regrets
+    is_of = table["method"].eq(method) & table["target"].eq(target) & table["p_value"].notna()
+    found = table[is_of].sort_values("mean_regret", kind="stable")["criterion"]
+    return None if found.empty else str(found.iloc[0])
+
+
+def coverage(readout: Readout) -> Table:
+    """How many cells there are of the whole, by dataset, category and method."""
+    there, missing = readout.table, readout.missing
+    methods = ordered(there["method"])
+    rows = []
+    for data in data_of(readout):
+        found, absent = (
+            of_data(table, data)["method"].value_counts() for table in (there, missing)
+        )
+        counts = [(int(found.get(m, 0)), int(absent.get(m, 0))) for m in methods]
+        rows.append([name_of(data), *(f"{n} of {n + more}" for n, more in counts)])
+    return Table(["data", *methods], rows)
+
+
+def provenance(readout: Readout) -> dict[str, str]:
+    """Facts of how the cells came about."""
+    table = readout.table
+    dates: Sequence[str] = sorted(table["date"])
+    hours = table["train_seconds"].sum() / 3600
+    total = len(table) + len(readout.missing)
+    return {
+        "cells": f"{len(table)} of {total}",
+        "trained": f"{dates[0]} to {dates[-1]}" if dates[0] != dates[-1] else dates[0],
+        "training time": f"{hours:.1f} h in all",
+        "machines": "; ".join(sorted(set(table["machine"]))),
+        "commits": ", ".join(sorted({commit[:8] for commit in table["git_commit"]})),
+    }

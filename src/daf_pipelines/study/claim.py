@@ -1,0 +1,197 @@
+"""Whether the claim of the paper holds here, in words that follow from the numbers by fixed rules.
+
+The claim (Cai et al., DAF, IEEE TII 2023): detectors trained on synthetic outliers depend much on
+the strategy that makes them; with the discrepancy between teacher and student as their cue, they do
+not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from daf_pipelines.study.recommendation import ALWAYS, RANDOM
+from daf_pipelines.study.results import Data, name_of
+
+SIGNIFICANT = 0.05
+MARGIN = 0.01
+"""A smaller difference of two standard deviations over strategies is of no use to anybody."""
+SENSITIVE = 0.05
+"""Range of a metric over strategies from which a method is called sensitive to them."""
+CLAIMED = ("daf_without_cue", "draem")
+HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
+MIN_UNITS = 6
+"""Fewer cannot give a p-value below 0.05 in a two-sided test of signs."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one comparison of spreads says about the claim.
+
+    Attributes:
+        data: Dataset and category.
+        metric: Of the comparison.
+        other: The method without the cue.
+        verdict: :data:`FAILS`: DAF's standard deviation over strategies is significantly larger,
+            or its interval excludes that it is smaller by :data:`MARGIN`. :data:`HOLDS`: it is
+            significantly smaller. :data:`OPEN`: neither.
+        sentence: The same with its numbers.
+    """
+
+    data: Data
+    metric: str
+    other: str
+    verdict: str
+    sentence: str
+
+
+def verdicts(comparisons: pd.DataFrame) -> list[Verdict]:
+    """The verdict for each dataset, category, metric and method without the cue.
+
+    Args:
+        comparisons: From :func:`~daf_pipelines.study.robustness.comparisons_table`; metrics
+            without a test, those of pixels, stay without a verdict.
+    """
+    tested = comparisons[comparisons["other"].isin(CLAIMED)]
+    rows: dict[tuple[str, ...], dict[str, dict[Any, Any]]] = {}
+    for row in tested.to_dict(orient="records"):
+        key = row["dataset"], row["category"], row["metric"], row["other"]
+        rows.setdefault(key, {})[row["statistic"]] = row
+    return [
+        Verdict(
+            (dataset, category),
+            metric,
+            other,
+            decide(by_statistic["sd"]),
+            _sentence(other, by_statistic),
+        )
+        for (dataset, category, metric, other), by_statistic in rows.items()
+        if pd.notna(by_statistic["sd"]["p_value"])
+    ]
+
+
+def decide(row: Mapping[Any, Any]) -> str:
+    """The verdict of a difference of standard deviations: ``delta``, ``low`` and ``p_holm``."""
+    significant = row["p_holm"] < SIGNIFICANT
+    if row["low"] > -MARGIN or (significant and row["delta"] > 0):
+        return FAILS
+    return HOLDS if significant else OPEN
+
+
+def _sentence(other: str, rows: Mapping[str, Mapping[Any, Any]]) -> str:
+    sd, span, mean, worst = (rows[name] for name in ("sd", "range", "mean", "worst"))
+    return (
+        f"The standard deviation over strategies is {sd['value']:.3f} for daf and "
+        f"{sd['other_value']:.3f} for {other} (difference {signed(sd['delta'])}, 95 % interval "
+        f"{signed(sd['low'])} to {signed(sd['high'])}, {p_text(sd['p_holm'])}). The range is "
+        f"{span['value']:.3f} and {span['other_value']:.3f}: "
+        f"{_sensitive(other, span['value'], span['other_value'])}. Worst case {worst['value']:.3f} "
+        f"and {worst['other_value']:.3f}, mean {mean['value']:.3f} and {mean['other_value']:.3f}."
+    )
+
+
+def _sensitive(other: str, ours: float, theirs: float) -> str:
+    """Who depends on the strategy at all."""
+    if min(ours, theirs) >= SENSITIVE:
+        return "both are sensitive"
+    if max(ours, theirs) < SENSITIVE:
+        return "neither is sensitive"
+    return f"only {'daf' if ours > theirs else other} is sensitive"
+
+
+def conclusion(found: list[Verdict], seed_tests: pd.DataFrame, metric: str) -> list[str]:
+    """What all datasets together say of the claim in one metric: a sentence for each method.
+
+    Args:
+        found: From :func:`verdicts`.
+        seed_tests: From :func:`~daf_pipelines.study.seeds.seed_tests_table`.
+        metric: Of the claim.
+    """
+    return [
+        f"Against {other}: {_over_images(found, metric, other)} "
+        + _over_trainings(seed_tests, metric, other)
+        for other in CLAIMED
+    ]
+
+
+def _over_images(found: list[Verdict], metric: str, other: str) -> str:
+    where: dict[str, list[str]] = {}
+    for one in found:
+        if (one.metric, one.other) == (metric, other):
+            where.setdefault(one.verdict, []).append(name_of(one.data))
+    total = sum(map(len, where.values()))
+    parts = [
+        f"**{verdict}** on {len(where[verdict])} of {total} ({', '.join(where[verdict])})"
+        for verdict in (HOLDS, FAILS, OPEN)
+        if verdict in where
+    ]
+    return f"the claim {'; '.join(parts)}." if parts else "no verdict over images."
+
+
+def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
+    rows = tests[
+        tests["metric"].eq(metric) & tests["statistic"].eq("sd") & tests["other"].eq(other)
+    ]
+    if rows.empty:
+        return "No two strategies that both have yet."
+    (row,) = rows.to_dict(orient="records")
+    told = (
+        f"DAF's spread is the smaller one in {row['lower']} of {row['units']} pairs of category "
+        f"and seed, by {signed(row['mean_difference'])} on average"
+    )
+    if row["units"] < MIN_UNITS:
+        return f"{told}: too few pairs for a test over trainings."
+    return f"{told} ({p_text(row['p_holm'])} over trainings)."
+
+
+def advice(summary: pd.DataFrame, method: str, target: str) -> str:
+    """Which strategy to use without any defect, or that no criterion has shown to be of use.
+
+    Args:
+        summary: From :func:`~daf_pipelines.study.recommendation.regret_summary`.
+        method: That is to be trained.
+        target: Metric of the test split.
+    """
+    part = summary[summary["method"].eq(method) & summary["target"].eq(target)]
+    names = part["criterion"]
+    is_fixed, is_random = names.str.startswith(ALWAYS), names.eq(RANDOM)
+    criteria = part[~is_fixed & ~is_random]
+    if criteria.empty:
+        return "No cell has been tried on the outliers of other strategies yet."
+    best = criteria.sort_values("mean_regret", kind="stable").iloc[0]
+    random = part[is_random].iloc[0]
+    numbers = (
+        f"The best of {len(criteria)} criteria, {best['criterion']}, costs "
+        f"{best['mean_regret']:.3f} of {target} on average (at worst {best['worst_regret']:.3f}) "
+        f"over {best['units']} pairs of category and seed; a strategy at random costs "
+        f"{random['mean_regret']:.3f}"
+    )
+    if is_fixed.any():
+        fixed = part[is_fixed].sort_values("mean_regret", kind="stable").iloc[0]
+        numbers += (
+            f", and {fixed['criterion']}, the best fixed one in hindsight, "
+            f"{fixed['mean_regret']:.3f}"
+        )
+    return f"{numbers}. {_judged(best)}"
+
+
+def _judged(best: "pd.Series[Any]") -> str:
+    tested = p_text(best["p_holm"])
+    if best["gain"] <= 0:
+        return "No criterion works: none is better than chance."
+    if best["p_holm"] < SIGNIFICANT:
+        return f"It works better than chance ({tested}): use it."
+    if best["units"] < MIN_UNITS:
+        return "Whether it works is not decided: these are too few pairs for a test."
+    return f"No criterion is shown to work: the gain over chance may be chance ({tested})."
+
+
+def signed(value: float) -> str:
+    """A difference with three decimals and its sign."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def p_text(p_value: float) -> str:
+    """A p-value in words."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

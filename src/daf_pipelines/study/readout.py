@@ -1,0 +1,68 @@
+"""Everything that is read out of the cells of a study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from daf_pipelines.study.claim import Verdict, verdicts
+from daf_pipelines.study.recommendation import recommendation_table, regret_summary
+from daf_pipelines.study.results import Cell, missing_cells, study_table
+from daf_pipelines.study.robustness import Measured, comparisons_table, robustness_table
+from daf_pipelines.study.seeds import rank_stability_table, seed_tests_table
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """The tables of a study, each as the function of its name returns it.
+
+    Attributes:
+        cells: What it was read out of.
+        replicates: Number of resamples.
+        table: :func:`~daf_pipelines.study.results.study_table`.
+        missing: :func:`~daf_pipelines.study.results.missing_cells`.
+        robustness: :func:`~daf_pipelines.study.robustness.robustness_table`.
+        comparisons: :func:`~daf_pipelines.study.robustness.comparisons_table`.
+        seed_tests: :func:`~daf_pipelines.study.seeds.seed_tests_table`.
+        rank_stability: :func:`~daf_pipelines.study.seeds.rank_stability_table`.
+        recommendation: :func:`~daf_pipelines.study.recommendation.recommendation_table`.
+        regrets: :func:`~daf_pipelines.study.recommendation.regret_summary`.
+        verdicts: :func:`~daf_pipelines.study.claim.verdicts`.
+    """
+
+    cells: Sequence[Cell]
+    replicates: int
+    table: pd.DataFrame
+    missing: pd.DataFrame
+    robustness: pd.DataFrame
+    comparisons: pd.DataFrame
+    seed_tests: pd.DataFrame
+    rank_stability: pd.DataFrame
+    recommendation: pd.DataFrame
+    regrets: pd.DataFrame
+    verdicts: list[Verdict]
+
+
+def read_out(cells: Sequence[Cell], replicates: int) -> Readout:
+    """All tables of a study, however much of it there is.
+
+    Args:
+        cells: As :func:`~daf_pipelines.study.results.read_cells` returns them.
+        replicates: Number of resamples of the bootstrap.
+    """
+    measured = Measured(cells, replicates)
+    comparisons = comparisons_table(measured)
+    recommendation = recommendation_table(measured)
+    return Readout(
+        cells=cells,
+        replicates=replicates,
+        table=study_table(cells),
+        missing=missing_cells(cells),
+        robustness=robustness_table(measured),
+        comparisons=comparisons,
+        seed_tests=seed_tests_table(measured),
+        rank_stability=rank_stability_table(measured),
+        recommendation=recommendation,
+        regrets=regret_summary(recommendation),
+        verdicts=verdicts(comparisons),
+    )

@@ -1,0 +1,324 @@
+"""How much a method's result depends on the strategy that made its outliers.
+
+For each dataset, category, method and seed: the mean, the worst case and the spread of a metric
+over strategies. Intervals and tests come from a stratified bootstrap over the test images (Efron
+and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13) in which all detectors
+of a dataset, category and seed are measured on the same resampled images: what makes an image hard
+for all of them cancels.
+
+Resampling adds noise of its own, which makes a spread larger and a worst case lower than they are.
+All intervals and tests are therefore moved, so that the mean of the resamples is the value itself.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from daf_pipelines.comparison import Difference, holm, paired_difference
+from daf_pipelines.errors import MetricUndefinedError
+from daf_pipelines.metrics import IMAGE_METRICS, METRICS, image_replicates, interval, resamples
+from daf_pipelines.metrics.bootstrap import Replicates
+from daf_pipelines.metrics.curves import Floats
+from daf_pipelines.study.results import Cell, Data, ordered
+
+STATISTICS = ("mean", "worst", "sd", "range")
+REFERENCE = "daf"
+OTHERS = ("daf_without_cue", "draem", "teacher_student")
+"""What the reference is compared with."""
+NO_SCORES = "no interval and no test: cells keep the scores of images, not of pixels"
+
+Scope = Literal["own", "shared"]
+Strategies = dict[str, Cell]
+
+
+def over_strategies(values: Floats) -> dict[str, Floats]:
+    """The statistics of a metric over strategies.
+
+    Args:
+        values: Of S strategies, shape (S, ...).
+
+    Returns:
+        ``mean``; ``worst``, the smallest; ``sd``, the standard deviation (ddof = 1), and
+        ``range``, largest minus smallest, both NaN with a single strategy; each of shape (...).
+    """
+    alone = len(values) < 2
+    nothing = np.full(values.shape[1:], np.nan)
+    return {
+        "mean": values.mean(axis=0),
+        "worst": values.min(axis=0),
+        "sd": nothing if alone else values.std(axis=0, ddof=1),
+        "range": nothing if alone else np.ptp(values, axis=0),
+    }
+
+
+class Measured:
+    """The cells of a study with their image metrics on resampled test images.
+
+    Args:
+        cells: As :func:`~daf_pipelines.study.results.read_cells` returns them.
+        replicates: Number of resamples, B.
+    """
+
+    def __init__(self, cells: Sequence[Cell], replicates: int) -> None:
+        self.cells = cells
+        self.replicates = replicates
+        self._resampled: dict[int, Replicates] = {}
+
+    def data(self) -> list[Data]:
+        """Datasets and categories, in order."""
+        return list(dict.fromkeys(cell.data for cell in self.cells))
+
+    def methods(self, data: Data, *, with_synthesis: bool = True) -> list[str]:
+        """Methods that have a cell, those that depend on synthesis or the others."""
+        return ordered(
+            cell.method
+            for cell in self.cells
+            if cell.data == data and (cell.strategy is not None) == with_synthesis
+        )
+
+    def seeds(self, data: Data) -> list[int]:
+        """Seeds that have a cell."""
+        return sorted({cell.seed for cell in self.cells if cell.data == data})
+
+    def strategies(self, data: Data, method: str, seed: int, metric: str) -> Strategies:
+        """The cells that have the metric, by strategy ("" without synthesis), in order."""
+        found = {
+            cell.strategy or "": cell
+            for cell in self.cells
+            if (cell.data, cell.method, cell.seed) == (data, method, seed)
+            and np.isfinite(cell.metric(metric))
+        }
+        return dict(sorted(found.items()))
+
+    def shared(
+        self, data: Data, methods: Iterable[str], seed: int, metric: str
+    ) -> dict[str, Strategies]:
+        """By method, the cells of the strategies that all of the methods have."""
+        own = {method: self.strategies(data, method, seed, metric) for method in methods}
+        common = set.intersection(*map(set, own.values())) if own else set()
+        return {
+            method: {name: cell for name, cell in cells.items() if name in common}
+            for method, cells in own.items()
+        }
+
+    def resampled(self, cell: Cell, metric: str) -> Floats | None:
+        """The metric on each of the resamples, (B,); None where only the value itself is known.
+
+        Equal test images get equal resamples.
+        """
+        if metric not in IMAGE_METRICS:
+            return None
+        if id(cell) not in self._resampled:
+            weights = resamples(cell.truth, self.replicates, zlib.crc32(cell.test_images.encode()))
+            try:
+                found = image_replicates(cell.scores, cell.truth, weights)
+            except MetricUndefinedError:  # of one class only: the metrics are null as well
+                found = {}
+            self._resampled[id(cell)] = found
+        return self._resampled[id(cell)].get(metric)
+
+    def statistics(self, cells: Strategies, metric: str) -> dict[str, Floats]:
+        """Statistics over strategies: the value first, then that of each resample if there are any.
+
+        Args:
+            cells: At least one, by strategy, of one dataset, category, method and seed.
+            metric: One that all of them have.
+
+        Returns:
+            By statistic, (1 + B,) or (1,).
+        """
+        rows = []
+        for cell in cells.values():
+            drawn = self.resampled(cell, metric)
+            rows.append(np.append(cell.metric(metric), [] if drawn is None else drawn))
+        return over_strategies(np.stack(rows))
+
+
+def robustness_table(measured: Measured) -> pd.DataFrame:
+    """Mean, worst case and spread over strategies, for each seed and averaged over seeds.
+
+    Returns:
+        One row per ``dataset``, ``category``, ``method``, ``metric``, ``scope`` and ``seed`` (NA:
+        the mean over the seeds' rows). ``scope``: "own" is over all strategies that the method has,
+        "shared" over those that all methods with synthesis have for this seed, on which methods
+        may be compared; methods without synthesis have one value, no spread, and ``strategies``
+        0. ``seeds`` and ``strategies`` (the smallest number of a seed) say over how many.
+        ``mean``, ``worst``, ``sd`` and ``range`` as :func:`over_strategies` defines them, each
+        with its 95 % interval ``*_low``, ``*_high`` (NaN for metrics of pixels);
+        ``worst_strategy``, of the mean over seeds. ``seed_sd``: how much the same strategy varies
+        between seeds, the root of the mean variance (ddof = 1) over strategies with two seeds or
+        more.
+    """
+    rows: list[dict[str, Any]] = []
+    scopes: tuple[Scope, ...] = ("own", "shared")
+    for data in measured.data():
+        for metric in METRICS:
+            for scope in scopes:
+                grid = _grid(measured, data, metric, scope)
+                about = {"dataset": data[0], "category": data[1], "metric": metric, "scope": scope}
+                for method, by_seed in grid.items():
+                    rows += [
+                        about | {"method": method} | row
+                        for row in _summaries(measured, by_seed, metric)
+                    ]
+    return pd.DataFrame(rows).reindex(columns=_COLUMNS).astype({"seed": "Int64"})
+
+
+_COLUMNS = [
+    *("dataset", "category", "method", "metric", "scope", "seed", "seeds", "strategies"),
+    *(f"{name}{end}" for name in STATISTICS for end in ("", "_low", "_high")),
+    *("worst_strategy", "seed_sd"),
+]
+
+
+def _grid(
+    measured: Measured, data: Data, metric: str, scope: Scope
+) -> dict[str, dict[int, Strategies]]:
+    """The cells by method and seed, without methods and seeds that have none."""
+    methods = measured.methods(data)
+    grid: dict[str, dict[int, Strategies]] = {}
+    for seed in measured.seeds(data):
+        if scope == "shared":
+            found = measured.shared(data, methods, seed, metric)
+        else:
+            found = {m: measured.strategies(data, m, seed, metric) for m in methods}
+        if scope == "own" or any(found.values()):
+            for method in measured.methods(data, with_synthesis=False):
+                found[method] = measured.strategies(data, method, seed, metric)
+        for method, cells in found.items():
+            if cells:
+                grid.setdefault(method, {})[seed] = cells
+    return grid
+
+
+def _summaries(
+    measured: Measured, by_seed: Mapping[int, Strategies], metric: str
+) -> list[dict[str, Any]]:
+    found = {seed: measured.statistics(cells, metric) for seed, cells in by_seed.items()}
+    counts = {seed: len([name for name in cells if name]) for seed, cells in by_seed.items()}
+    rows: list[dict[str, Any]] = [
+        {"seed": seed, "seeds": 1, "strategies": counts[seed]}
+        | _with_intervals(statistics)
+        | {"worst_strategy": _worst({seed: by_seed[seed]}, metric)}
+        for seed, statistics in found.items()
+    ]
+    average = {name: _over_seeds([one[name] for one in found.values()]) for name in STATISTICS}
+    rows.append(
+        {"seed": pd.NA, "seeds": len(by_seed), "strategies": min(counts.values())}
+        | _with_intervals(average)
+        | {"worst_strategy": _worst(by_seed, metric), "seed_sd": _seed_sd(by_seed, metric)}
+    )
+    return rows
+
+
+def _over_seeds(values: Sequence[Floats]) -> Floats:
+    """The mean over seeds, of those that have a value; NaN where none has."""
+    kept = [one for one in values if np.isfinite(one[0])]
+    mean: Floats = np.mean(kept, axis=0) if kept else np.array([np.nan])
+    return mean
+
+
+def _with_intervals(statistics: Mapping[str, Floats]) -> dict[str, float]:
+    row: dict[str, float] = {}
+    for name, values in statistics.items():
+        point, drawn = float(values[0]), values[1:]
+        row[name] = point
+        if len(drawn) and np.isfinite(point):
+            centre = float(drawn.mean())
+            row[f"{name}_low"], row[f"{name}_high"] = interval(point, drawn, centre)
+    return row
+
+
+def _values(by_seed: Mapping[int, Strategies], metric: str) -> pd.DataFrame:
+    """One row a seed, one column a strategy."""
+    return pd.DataFrame(
+        {seed: {n: c.metric(metric) for n, c in cells.items()} for seed, cells in by_seed.items()}
+    ).T
+
+
+def _worst(by_seed: Mapping[int, Strategies], metric: str) -> str:
+    return str(_values(by_seed, metric).mean().idxmin())
+
+
+def _seed_sd(by_seed: Mapping[int, Strategies], metric: str) -> float:
+    return float(np.sqrt(_values(by_seed, metric).var(ddof=1).mean()))
+
+
+def comparisons_table(measured: Measured) -> pd.DataFrame:
+    """How the reference differs from each other method in mean, worst case and spread.
+
+    Over the strategies that both have, for each seed, then the mean over seeds; a spread needs two
+    strategies.
+
+    Returns:
+        One row per ``dataset``, ``category``, ``metric``, ``statistic`` and ``other`` method:
+        ``seeds`` and ``pairs`` (of strategy and seed) behind it, ``value`` of the reference,
+        ``other_value``, ``delta`` = value - other_value with its 95 % interval ``low``, ``high``
+        and ``p_value`` (:func:`~daf_pipelines.comparison.paired_difference`); ``p_holm``,
+        adjusted over all rows of the same metric and statistic; ``reason``, why one is NaN.
+    """
+    rows = [
+        {"dataset": data[0], "category": data[1], "metric": metric, "other": other} | row
+        for data in measured.data()
+        for metric in METRICS
+        for other in OTHERS
+        for row in _compared(measured, data, metric, other)
+    ]
+    table = pd.DataFrame(rows).reindex(columns=_COMPARED)
+    p_values = table.groupby(["metric", "statistic"])["p_value"]
+    table["p_holm"] = p_values.transform(lambda p: holm(p.to_numpy(float)))
+    return table
+
+
+_COMPARED = [
+    *("dataset", "category", "metric", "statistic", "other", "seeds", "pairs"),
+    *("value", "other_value", "delta", "low", "high", "p_value", "p_holm", "reason"),
+]
+
+
+def pairs_of(
+    measured: Measured, data: Data, metric: str, other: str
+) -> dict[int, tuple[Strategies, Strategies]]:
+    """By seed, the reference's cells and the other method's, of the strategies that both have."""
+    found = {}
+    for seed in measured.seeds(data):
+        both = measured.shared(data, (REFERENCE, other), seed, metric)
+        if both[REFERENCE]:
+            found[seed] = both[REFERENCE], both[other]
+    return found
+
+
+def _compared(measured: Measured, data: Data, metric: str, other: str) -> list[dict[str, Any]]:
+    by_seed = pairs_of(measured, data, metric, other)
+    if not by_seed:
+        return []
+    ours, theirs = (
+        [measured.statistics(pair[k], metric) for pair in by_seed.values()] for k in (0, 1)
+    )
+    rows = []
+    for name in STATISTICS:
+        a, b = (_over_seeds([one[name] for one in side]) for side in (ours, theirs))
+        least = 2 if name in ("sd", "range") else 1
+        used = [n for pair in by_seed.values() if (n := len(pair[0])) >= least]
+        rows.append(
+            {"statistic": name, "seeds": len(used), "pairs": sum(used)}
+            | {"value": a[0], "other_value": b[0], "delta": a[0] - b[0]}
+            | _tested(a - b)
+        )
+    return rows
+
+
+def _tested(deltas: Floats) -> dict[str, Any]:
+    """Interval and p-value of a difference, from its value followed by its resamples."""
+    if not np.isfinite(deltas[0]):
+        return {"reason": "a spread needs two strategies that both have"}
+    if len(deltas) == 1:
+        return {"reason": NO_SCORES}
+    drawn = deltas[1:] - deltas[1:].mean() + deltas[0]
+    found = paired_difference(float(deltas[0]), drawn)
+    if not isinstance(found, Difference):
+        return {"reason": found}
+    return {"low": found.low, "high": found.high, "p_value": found.p_value, "reason": ""}

@@ -1,0 +1,214 @@
+"""What holds over trainings, not only over images: tests over pairs, and stability of ranks.
+
+The bootstrap asks whether these trained detectors would differ on other images. Here each pair of
+detectors is one observation: whether training again would give the same answer.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from daf_pipelines.comparison import holm
+from daf_pipelines.metrics import METRICS
+from daf_pipelines.metrics.curves import Floats
+from daf_pipelines.study.results import Data
+from daf_pipelines.study.robustness import OTHERS, Measured, over_strategies, pairs_of
+
+RESAMPLES = 2**15
+"""All flips of signs up to 15 pairs; of more, so many at random."""
+OF_PAIRS, OF_SEEDS = "value", ("worst", "sd", "range")
+
+
+def sign_test(differences: npt.ArrayLike) -> float:
+    """Exact two-sided sign test: how easily a fair coin falls as often on one side.
+
+    Args:
+        differences: Of pairs, shape (N,); zeros are left out (Dixon and Mood, JASA, 1946).
+
+    Returns:
+        The p-value; 1 where no difference is left.
+    """
+    values = np.asarray(differences, dtype=float)
+    higher, lower = int((values > 0).sum()), int((values < 0).sum())
+    if not higher + lower:
+        return 1.0
+    return float(stats.binomtest(higher, higher + lower).pvalue)
+
+
+def permutation_test(differences: npt.ArrayLike) -> float:
+    """Two-sided sign-flip test of the mean (Fisher, "The Design of Experiments", 1935, section 21).
+
+    If methods did not differ, each difference could as well have the other sign: the p-value is
+    the share of the flips whose mean is at least as far from zero. It is exact up to 15
+    differences, and of 2^15 random flips (the given signs among them) with more; with N
+    differences it is at least 2 / 2^N.
+
+    Args:
+        differences: Of pairs, shape (N,), at least one.
+    """
+    values = np.asarray(differences, dtype=float)
+    if 2 ** len(values) <= RESAMPLES:
+        bits = np.arange(2 ** len(values))[:, None] >> np.arange(len(values)) & 1
+        signs = 1 - 2 * bits
+    else:
+        drawn = np.random.default_rng(0).choice((-1, 1), (RESAMPLES - 1, len(values)))
+        signs = np.concatenate([np.ones((1, len(values)), int), drawn])
+    sums = np.abs(signs @ values)
+    # Rounding of the last digits must not decide.
+    return float((sums >= sums[0] - 1e-12).mean())
+
+
+def kendall_w(values: npt.ArrayLike) -> float:
+    """Kendall's coefficient of concordance: how far judges agree on the order of items.
+
+    Kendall and Babington Smith, Annals of Mathematical Statistics, 1939, with the correction for
+    ties: W = (12 S) / (m^2 (n^3 - n) - m T), S the sum of squared deviations of the items' rank
+    sums from their mean, T the sum of t^3 - t over all groups of t ties of a judge.
+
+    Args:
+        values: Of n items by m judges, shape (m, n), both at least 2; larger is better.
+
+    Returns:
+        From 0, no agreement, to 1, one order; NaN where no judge tells any items apart.
+    """
+    ranks = stats.rankdata(np.asarray(values, dtype=float), axis=1)
+    judges, items = ranks.shape
+    sums = ranks.sum(axis=0)
+    tied = sum(
+        float((counts**3 - counts).sum())
+        for row in ranks
+        for counts in [np.unique(row, return_counts=True)[1]]
+    )
+    largest = judges**2 * (items**3 - items) - judges * tied
+    return float(12 * ((sums - sums.mean()) ** 2).sum() / largest) if largest else np.nan
+
+
+def mean_tau(values: npt.ArrayLike) -> float:
+    """Mean of Kendall's tau-b over all pairs of judges.
+
+    Args:
+        values: As of :func:`kendall_w`.
+
+    Returns:
+        From -1 to 1; NaN where a judge does not tell any items apart.
+    """
+    rows = np.asarray(values, dtype=float)
+    return float(np.mean([stats.kendalltau(a, b).statistic for a, b in combinations(rows, 2)]))
+
+
+def seed_tests_table(measured: Measured) -> pd.DataFrame:
+    """Tests of the reference against each other method, over trainings.
+
+    Returns:
+        One row per ``metric``, ``statistic`` and ``other`` method. Of the statistic "value" the
+        units are pairs of detectors of one dataset, category, strategy and seed; of "worst", "sd"
+        and "range" a dataset, category and seed, over the strategies that both methods have.
+        ``units`` of them, in ``higher`` the reference is above, in ``lower`` below;
+        ``mean_difference``; ``p_sign`` (:func:`sign_test`) and ``p_permutation``
+        (:func:`permutation_test`), with ``p_holm``, the latter adjusted over the other methods.
+        Units that share a dataset are not independent: read p-values as optimistic.
+    """
+    rows = []
+    for metric in METRICS:
+        for other in OTHERS:
+            found = _differences(measured, metric, other)
+            rows += [
+                {"metric": metric, "statistic": name, "other": other} | _tests(values)
+                for name, values in found.items()
+                if values
+            ]
+    table = pd.DataFrame(rows, columns=_TESTED)
+    p_values = table.groupby(["metric", "statistic"])["p_permutation"]
+    table["p_holm"] = p_values.transform(lambda p: holm(p.to_numpy(float)))
+    return table
+
+
+_TESTED = [
+    *("metric", "statistic", "other", "units", "higher", "lower", "mean_difference"),
+    *("p_sign", "p_permutation", "p_holm"),
+]
+
+
+def _differences(measured: Measured, metric: str, other: str) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in (OF_PAIRS, *OF_SEEDS)}
+    for data in measured.data():
+        for ours, theirs in pairs_of(measured, data, metric, other).values():
+            a, b = (
+                np.array([cell.metric(metric) for cell in side.values()]) for side in (ours, theirs)
+            )
+            found[OF_PAIRS] += (a - b).tolist()
+            if len(a) > 1:
+                first, second = over_strategies(a), over_strategies(b)
+                for name in OF_SEEDS:
+                    found[name].append(float(first[name] - second[name]))
+    return found
+
+
+def _tests(differences: Sequence[float]) -> dict[str, Any]:
+    values = np.array(differences)
+    return {
+        "units": len(values),
+        "higher": int((values > 0).sum()),
+        "lower": int((values < 0).sum()),
+        "mean_difference": float(values.mean()),
+        "p_sign": sign_test(values),
+        "p_permutation": permutation_test(values),
+    }
+
+
+def rank_stability_table(measured: Measured) -> pd.DataFrame:
+    """How far orders agree: that of strategies between seeds, that of methods between strategies.
+
+    Returns:
+        One row per ``dataset``, ``category``, ``metric`` and ``order``. For "strategies", one
+        ``method`` each: seeds are the judges, the items those strategies that the method has for
+        every seed that it has. For "methods", one ``seed`` each: strategies are the judges, all of
+        those that every method with synthesis has, and these methods the items. ``judges``,
+        ``items``, ``kendall_w`` (:func:`kendall_w`), ``mean_tau`` (:func:`mean_tau`). No row with
+        fewer than two judges or items.
+    """
+    rows: list[dict[str, Any]] = []
+    for data in measured.data():
+        for metric in METRICS:
+            about = {"dataset": data[0], "category": data[1], "metric": metric}
+            for method in measured.methods(data):
+                values = _seeds_by_strategies(measured, data, method, metric)
+                rows += [
+                    about | {"order": "strategies", "method": method} | row
+                    for row in _agreement(values)
+                ]
+            for seed in measured.seeds(data):
+                values = _strategies_by_methods(measured, data, seed, metric)
+                rows += [
+                    about | {"order": "methods", "method": "", "seed": seed} | row
+                    for row in _agreement(values)
+                ]
+    columns = [*("dataset", "category", "metric", "order", "method", "seed")]
+    columns += ["judges", "items", "kendall_w", "mean_tau"]
+    return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
+
+
+def _seeds_by_strategies(measured: Measured, data: Data, method: str, metric: str) -> Floats:
+    cells = [measured.strategies(data, method, seed, metric) for seed in measured.seeds(data)]
+    values = [{name: cell.metric(metric) for name, cell in one.items()} for one in cells if one]
+    return pd.DataFrame(values).dropna(axis=1).to_numpy(float)
+
+
+def _strategies_by_methods(measured: Measured, data: Data, seed: int, metric: str) -> Floats:
+    shared = measured.shared(data, measured.methods(data), seed, metric)
+    return np.array(
+        [[cell.metric(metric) for cell in cells.values()] for cells in shared.values()]
+    ).T
+
+
+def _agreement(values: Floats) -> list[dict[str, Any]]:
+    if values.ndim < 2 or min(values.shape) < 2:
+        return []
+    judges, items = values.shape
+    found = {"kendall_w": kendall_w(values), "mean_tau": mean_tau(values)}
+    return [{"judges": judges, "items": items} | found]

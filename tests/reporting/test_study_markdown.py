@@ -1,0 +1,141 @@
+"""The Markdown document of a study, read again."""
+
+import re
+
+import pytest
+
+from daf_pipelines.reporting.study_markdown import study_markdown
+from daf_pipelines.reporting.study_published import PUBLISHED
+from daf_pipelines.study.readout import read_out
+from made_up_study import made_study, metrics_only
+
+COMMAND = "kedro run --pipelines robustness_study"
+QUALITY = {"daf": 1.5, "daf_without_cue": 1.2, "draem": 1.0, "patchcore": 1.4}
+STRATEGIES = ("draem", "nsa", "simple_texture")
+SHIFT = dict(zip(STRATEGIES, (-0.8, 0.0, 0.8), strict=True))
+
+
+def quality(method, strategy, seed):
+    return QUALITY[method] + SHIFT.get(strategy, 0) * (method != "daf") + 0.05 * seed
+
+
+def document(cells, replicates=400):
+    return study_markdown(read_out(cells, replicates), COMMAND)
+
+
+def tables(text):
+    """Rows of the tables, as lists of cells."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return made_study(
+        quality,
+        data=[("elpv", "mono"), ("mvtec_ad", "toothbrush")],
+        strategies=STRATEGIES,
+        methods=tuple(QUALITY),
+        transfer=dict.fromkeys(STRATEGIES, 0.8),
+    )
+
+
+@pytest.fixture(scope="module")
+def text(cells):
+    return document(cells)
+
+
+class TestContent:
+    def test_how_it_was_made(self, text):
+        assert f"```\n{COMMAND}\n```" in text
+        assert "- cells: 20 of 20" in text
+        assert "- machines: 2 cores" in text
+        assert "- commits: 01234567" in text
+        assert "- trained: 2026-11-28" in text
+
+    def test_the_claim_in_words(self, text):
+        assert (
+            "Against draem: the claim **holds** on 2 of 2 (elpv mono, mvtec_ad toothbrush)" in text
+        )
+        assert re.search(r"- elpv mono, against draem: it \*\*holds\*\*\. .*only draem is", text)
+        assert "**One seed only** on elpv mono, mvtec_ad toothbrush" in text
+
+    def test_every_cell_has_its_number(self, cells, text):
+        for cell in cells[:10]:
+            rows = [row for row in tables(text) if row[0] == (cell.strategy or "no synthesis")]
+            assert any(f"{cell.metric('image_auroc'):.3f}" in row for row in rows)
+
+    def test_published_figures(self, cells, text):
+        rows = tables(text)
+        daf = next(row for row in rows if row[0].startswith("published: DAF"))
+        assert daf[-4:] == ["0.975", "0.978", "0.919", "0.622"]
+        (ours,) = [
+            cell
+            for cell in cells
+            if (cell.method, cell.strategy, cell.dataset) == ("daf", "simple_texture", "mvtec_ad")
+        ]
+        here = next(
+            row for row in rows if row[:3] == ["here: daf", "simple_texture", "mvtec_ad toothbrush"]
+        )
+        assert here[3] == f"{ours.metric('image_auroc'):.3f}"
+        assert sum(row[0].startswith("published: ") for row in rows) == len(PUBLISHED)
+
+    def test_equal_criteria_do_not_choose(self, text):
+        """All detectors are as good on synthetic outliers: every strategy is chosen."""
+        assert "draem, nsa, simple_texture" in text
+
+    def test_rows_have_the_width_of_their_table(self, text):
+        blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+        assert len(blocks) > 10
+        for block in blocks:
+            assert len({len(row) for row in tables(block)}) == 1
+
+    def test_figures_lie_beside_it(self, text):
+        assert re.findall(r"!\[.*?\]\((.*?)\)", text) == [
+            "study_heatmap.png",
+            "study_slopes.png",
+            "study_disagreement.png",
+        ]
+
+
+class TestParts:
+    def test_too_few_draws_are_told(self, cells):
+        assert "100 draws cannot make any of them significant" in document(cells, 100)
+        assert "Too few draws" not in document(cells)
+
+    def test_few_images_are_told(self):
+        cells = made_study(quality, methods=("daf", "draem"), strategies=STRATEGIES, anomalous=8)
+        assert "**Fewer than 20 test images of a class** on elpv mono" in document(cells)
+
+    def test_one_cell(self):
+        text = document(made_study(quality, methods=("daf",), strategies=("nsa",)))
+        assert "no verdict over images" in text
+        assert "No two strategies of both methods yet" in text
+        assert "No cell has been tried on the outliers" in text
+        assert "nan" not in text
+
+    def test_without_the_reference(self):
+        text = document(made_study(quality, methods=("patchcore",)))
+        assert "no verdict over images" in text
+
+    def test_missing_cells(self, cells):
+        text = document(
+            [cell for cell in cells if cell.strategy != "nsa" or cell.dataset == "elpv"]
+        )
+        assert "- cells: 17 of 20" in text
+        assert ["mvtec_ad toothbrush", "2 of 3", "2 of 3", "2 of 3", "1 of 1"] in tables(text)
+
+    def test_pixel_metrics_get_no_verdict_over_images(self):
+        cells = metrics_only(
+            {"daf": {"draem": 0.7, "nsa": 0.8}, "draem": {"draem": 0.1, "nsa": 0.8}}
+        )
+        text = document(cells)
+        assert "In pixel AP:" in text
+        part = text.split("In pixel AP:")[1].split("By category")[0]
+        assert (
+            "Against draem: no verdict over images. DAF's spread is the smaller one in 1 of 1"
+            in part
+        )

@@ -1,0 +1,121 @@
+"""What is said of the claim follows from the numbers, also where they contradict it."""
+
+import pandas as pd
+import pytest
+
+from daf_pipelines.study.claim import FAILS, HOLDS, OPEN, advice, conclusion, decide
+from daf_pipelines.study.readout import read_out
+from made_up_study import made_study
+
+SPREAD = {"cutpaste": 0.2, "draem": 1.0, "nsa": 1.8, "simple_texture": 2.6}
+STEADY = {"cutpaste": 1.4, "draem": 1.4, "nsa": 1.5, "simple_texture": 1.5}
+
+
+def read(ours, theirs, **changes):
+    """A study in which DAF's quality is of the first, that of all others of the second."""
+    quality = lambda method, strategy, seed: (ours if method == "daf" else theirs)[strategy]  # noqa: E731
+    return read_out(made_study(quality, **changes), 400)
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("delta", "low", "p_holm", "expected"),
+        [
+            (-0.05, -0.08, 0.01, HOLDS),
+            (-0.05, -0.12, 0.20, OPEN),
+            (0.05, 0.02, 0.01, FAILS),
+            (0.02, -0.03, 0.20, OPEN),
+            (0.00, -0.009, 1.0, FAILS),
+            # Significant, but too small to matter.
+            (-0.004, -0.008, 0.01, FAILS),
+        ],
+    )
+    def test_rules(self, delta, low, p_holm, expected):
+        assert decide({"delta": delta, "low": low, "p_holm": p_holm}) == expected
+
+    def test_the_claim_holds(self):
+        readout = read(STEADY, SPREAD)
+        found = [one for one in readout.verdicts if one.metric == "image_auroc"]
+        assert [(one.other, one.verdict) for one in found] == [
+            ("daf_without_cue", HOLDS),
+            ("draem", HOLDS),
+        ]
+        assert "only draem is sensitive" in found[1].sentence
+        row = readout.comparisons[
+            readout.comparisons["metric"].eq("image_auroc")
+            & readout.comparisons["statistic"].eq("sd")
+            & readout.comparisons["other"].eq("draem")
+        ].iloc[0]
+        assert f"{row['value']:.3f} for daf and {row['other_value']:.3f} for draem" in (
+            found[1].sentence
+        )
+
+    def test_the_opposite_of_the_claim(self):
+        found = [one for one in read(SPREAD, STEADY).verdicts if one.metric == "image_auroc"]
+        assert {one.verdict for one in found} == {FAILS}
+        assert all("only daf is sensitive" in one.sentence for one in found)
+
+    def test_both_depend_on_the_strategy(self):
+        cells = made_study(lambda m, s, k: SPREAD[s], methods=("daf",))
+        cells += [cell.model_copy(update={"method": "draem"}) for cell in cells]
+        (found,) = [o for o in read_out(cells, 400).verdicts if o.metric == "image_auroc"]
+        assert found.verdict == FAILS
+        assert "both are sensitive" in found.sentence
+
+    def test_one_strategy_decides_nothing(self):
+        readout = read(STEADY, SPREAD, strategies=("draem",))
+        assert readout.verdicts == []
+        for sentence in conclusion(readout.verdicts, readout.seed_tests, "image_auroc"):
+            assert "no verdict over images. No two strategies" in sentence
+
+
+class TestConclusion:
+    def test_names_where(self):
+        readout = read(STEADY, SPREAD)
+        text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc")[0]
+        assert "the claim **holds** on 1 of 1 (elpv mono)" in text
+        assert "in 1 of 1 pairs" in text
+        assert "too few pairs for a test over trainings" in text
+
+    def test_over_trainings(self):
+        readout = read(STEADY, SPREAD, seeds=range(6), methods=("daf", "draem"))
+        text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc")[1]
+        assert "smaller one in 6 of 6 pairs" in text
+        assert "p = 0.031 over trainings" in text
+
+
+class TestAdvice:
+    def summary(self, **changes):
+        rows = [
+            {"criterion": "mean_other image_auroc", "mean_regret": 0.01, "gain": 0.03},
+            {"criterion": "own image_auroc", "mean_regret": 0.05, "gain": -0.01},
+            {"criterion": "always nsa", "mean_regret": 0.005, "gain": 0.035},
+            {"criterion": "random", "mean_regret": 0.04, "gain": 0.0},
+        ]
+        rows[0] |= changes
+        about = {"method": "daf", "target": "image_auroc", "units": 8, "worst_regret": 0.1}
+        about |= {"p_holm": 0.02}
+        return pd.DataFrame([about | row for row in rows])
+
+    def test_a_criterion_that_works(self):
+        text = advice(self.summary(), "daf", "image_auroc")
+        assert "best of 2 criteria, mean_other image_auroc, costs 0.010 of image_auroc" in text
+        assert "at random costs 0.040" in text
+        assert "always nsa, the best fixed one in hindsight, 0.005" in text
+        assert "It works better than chance (p = 0.020)" in text
+
+    def test_not_shown(self):
+        text = advice(self.summary(p_holm=0.3), "daf", "image_auroc")
+        assert "No criterion is shown to work" in text
+
+    def test_worse_than_chance(self):
+        text = advice(self.summary(mean_regret=0.045, gain=-0.005), "daf", "image_auroc")
+        assert "No criterion works: none is better than chance" in text
+
+    def test_too_few(self):
+        text = advice(self.summary(p_holm=0.5).assign(units=3), "daf", "image_auroc")
+        assert "too few pairs for a test" in text
+
+    def test_no_transfer_yet(self):
+        summary = self.summary().iloc[:0]
+        assert "No cell has been tried" in advice(summary, "daf", "image_auroc")

@@ -1,0 +1,188 @@
+"""Mean, worst case and spread over strategies, against hand-computed cases."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from daf_pipelines.study.robustness import (
+    NO_SCORES,
+    Measured,
+    comparisons_table,
+    over_strategies,
+    robustness_table,
+)
+from made_up_study import made_study, metrics_only
+
+SPREAD = {"cutpaste": 0.2, "draem": 1.0, "nsa": 1.8, "simple_texture": 2.6}
+
+
+def measured(cells, replicates=100):
+    return Measured(cells, replicates)
+
+
+def row_of(table, **values):
+    for name, value in values.items():
+        table = table[table[name].isna() if value is None else table[name].eq(value)]
+    (row,) = table.to_dict(orient="records")
+    return row
+
+
+class TestStatistics:
+    def test_by_hand(self):
+        found = over_strategies(np.array([0.7, 0.9, 0.8]))
+        assert {name: float(value) for name, value in found.items()} == pytest.approx(
+            {"mean": 0.8, "worst": 0.7, "sd": 0.1, "range": 0.2}
+        )
+
+    def test_one_strategy_has_no_spread(self):
+        found = over_strategies(np.array([[0.7, 0.8]]))
+        assert found["mean"].tolist() == found["worst"].tolist() == [0.7, 0.8]
+        assert np.isnan(found["sd"]).all()
+        assert np.isnan(found["range"]).all()
+
+    @given(arrays(float, st.tuples(st.integers(2, 8), st.integers(1, 5)), elements=st.floats(0, 1)))
+    def test_are_of_each_column(self, values):
+        found = over_strategies(values)
+        for k, column in enumerate(values.T):
+            assert found["worst"][k] == min(column)
+            assert found["range"][k] == pytest.approx(max(column) - min(column))
+            variance = sum((x - sum(column) / len(column)) ** 2 for x in column)
+            assert found["sd"][k] == pytest.approx((variance / (len(column) - 1)) ** 0.5, abs=1e-9)
+
+    @given(arrays(float, 6, elements=st.floats(0, 1)), st.permutations(range(6)))
+    def test_do_not_depend_on_the_order(self, values, order):
+        for one, other in zip(
+            over_strategies(values).values(), over_strategies(values[order]).values(), strict=True
+        ):
+            assert float(one) == pytest.approx(float(other))
+
+
+class TestTable:
+    def test_by_hand(self):
+        cells = metrics_only(
+            {
+                "daf": {"draem": 0.7, "nsa": 0.9, "cutpaste": 0.8},
+                "draem": {"draem": 0.5, "nsa": 0.1, "cutpaste": 0.3},
+                "patchcore": {"": 0.6},
+            }
+        )
+        table = robustness_table(measured(cells))
+        ours = row_of(table, method="daf", metric="pixel_ap", scope="shared", seed=None)
+        assert ours["strategies"] == 3
+        assert ours["worst_strategy"] == "draem"
+        assert [ours[name] for name in ("mean", "worst", "sd", "range")] == pytest.approx(
+            [0.8, 0.7, 0.1, 0.2]
+        )
+        assert np.isnan(ours["sd_low"])
+        theirs = row_of(table, method="draem", metric="pixel_ap", scope="shared", seed=None)
+        assert theirs["worst_strategy"] == "nsa"
+        assert theirs["sd"] == pytest.approx(0.2)
+        free = row_of(table, method="patchcore", metric="pixel_ap", scope="shared", seed=None)
+        assert free["strategies"] == 0
+        assert free["mean"] == free["worst"] == 0.6
+        assert np.isnan(free["sd"])
+
+    def test_over_seeds_is_the_mean_of_the_seeds(self):
+        cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}})
+        cells += metrics_only({"daf": {"draem": 0.5, "nsa": 0.9}}, seed=1)
+        table = robustness_table(measured(cells))
+        both = row_of(table, metric="pixel_ap", scope="own", seed=None)
+        assert both["seeds"] == 2
+        assert both["worst"] == pytest.approx((0.7 + 0.5) / 2)
+        assert both["range"] == pytest.approx((0.2 + 0.4) / 2)
+        # Of draem the variance between seeds is 0.02, of nsa 0.
+        assert both["seed_sd"] == pytest.approx(0.1)
+
+    def test_one_seed_has_no_deviation_between_seeds(self):
+        table = robustness_table(measured(metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}})))
+        assert table["seed_sd"].isna().all()
+        assert set(table["seeds"]) == {1}
+
+    def test_methods_are_compared_on_what_all_have(self):
+        cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9, "cutpaste": 0.1}})
+        cells += metrics_only({"draem": {"draem": 0.5, "nsa": 0.6}})
+        cells += metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}}, seed=1)
+        table = robustness_table(measured(cells))
+        table = table[table["metric"].eq("pixel_ap") & table["method"].eq("daf")]
+        shared = row_of(table, scope="shared", seed=None)
+        assert (shared["seeds"], shared["strategies"], shared["worst"]) == (1, 2, 0.7)
+        own = row_of(table, scope="own", seed=None)
+        assert (own["seeds"], own["strategies"]) == (2, 2)
+        assert own["worst"] == pytest.approx((0.1 + 0.7) / 2)
+
+    def test_intervals_hold_the_value(self):
+        cells = made_study(lambda method, strategy, seed: SPREAD[strategy], methods=("daf",))
+        table = robustness_table(measured(cells))
+        table = table[table["metric"].isin(["image_auroc", "image_ap"])]
+        for name in ("mean", "worst", "sd", "range"):
+            assert (table[f"{name}_low"] < table[name]).all()
+            assert (table[name] < table[f"{name}_high"]).all()
+
+    def test_equal_test_images_get_equal_draws(self):
+        """Equal scores under two names differ in no resample."""
+        cells = made_study(lambda *_: 1.0, methods=("daf",), strategies=("draem", "nsa"))
+        first = cells[0]
+        twin = first.model_copy(update={"strategy": "nsa"})
+        ours = measured([first, twin])
+        statistics = ours.statistics({"draem": first, "nsa": twin}, "image_auroc")
+        assert len(statistics["range"]) == 101
+        assert (statistics["range"] == 0).all()
+
+
+class TestComparisons:
+    def test_by_hand(self):
+        cells = metrics_only(
+            {
+                "daf": {"draem": 0.7, "nsa": 0.9, "cutpaste": 0.8},
+                "draem": {"draem": 0.5, "nsa": 0.1},
+            }
+        )
+        table = comparisons_table(measured(cells))
+        table = table[table["metric"].eq("pixel_ap")]
+        assert set(table["other"]) == {"draem"}
+        found = table.set_index("statistic")
+        assert found["delta"].to_dict() == pytest.approx(
+            {"mean": 0.8 - 0.3, "worst": 0.7 - 0.1, "sd": 0.2 / 2**0.5 * (1 - 2), "range": -0.2}
+        )
+        assert set(found["pairs"]) == {2}
+        assert set(found["reason"]) == {NO_SCORES}
+        assert found["p_value"].isna().all()
+
+    def test_a_smaller_spread_is_found(self):
+        cells = made_study(
+            lambda method, strategy, seed: 1.4 if method == "daf" else SPREAD[strategy]
+        )
+        table = comparisons_table(measured(cells, 400))
+        found = row_of(table, metric="image_auroc", statistic="sd", other="daf_without_cue")
+        assert found["delta"] < found["high"] < 0
+        assert found["p_holm"] < 0.05
+
+    def test_equal_methods_do_not_differ(self):
+        cells = made_study(lambda method, strategy, seed: SPREAD[strategy], methods=("daf",))
+        cells += [cell.model_copy(update={"method": "draem"}) for cell in cells]
+        table = comparisons_table(measured(cells))
+        table = table[table["metric"].eq("image_auroc")]
+        assert (table["delta"] == 0).all()
+        assert (table["p_value"] == 1).all()
+
+    def test_one_strategy_in_common(self):
+        cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}, "draem": {"draem": 0.5}})
+        table = comparisons_table(measured(cells))
+        found = row_of(table, metric="pixel_ap", statistic="sd", other="draem")
+        assert np.isnan(found["delta"])
+        assert found["pairs"] == 0
+        assert "two strategies" in found["reason"]
+
+    def test_nothing_in_common(self):
+        cells = metrics_only({"daf": {"draem": 0.7}, "draem": {"nsa": 0.5}})
+        assert comparisons_table(measured(cells)).empty
+
+    def test_of_one_class_only(self):
+        """Without anomalous test images there is no metric, and nothing breaks."""
+        cells = made_study(lambda *_: 1.0, strategies=("draem", "nsa"))
+        normal = {"labels": "0" * 100, "metrics": {"image_auroc": None}}
+        cells = [cell.model_copy(update=normal) for cell in cells]
+        assert comparisons_table(measured(cells)).empty
+        assert robustness_table(measured(cells)).empty

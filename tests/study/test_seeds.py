@@ -1,0 +1,141 @@
+"""Tests over trainings and agreement of ranks, against SciPy and hand-computed cases."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from daf_pipelines.study.robustness import Measured
+from daf_pipelines.study.seeds import (
+    kendall_w,
+    mean_tau,
+    permutation_test,
+    rank_stability_table,
+    seed_tests_table,
+    sign_test,
+)
+from made_up_study import metrics_only
+
+WHOLE = st.integers(0, 5).map(float)
+
+
+class TestSigns:
+    def test_by_hand(self):
+        # Of 2^4 outcomes, 4 + 4 have at most one on a side, 1 + 1 none: (1 + 4) * 2 / 16.
+        assert sign_test([0.3, 0.1, 0.2, -0.4]) == pytest.approx(10 / 16)
+        assert sign_test([0.1] * 6) == pytest.approx(2 / 64)
+
+    def test_zeros_are_left_out(self):
+        assert sign_test([0, 0.1, 0, 0.2]) == pytest.approx(2 / 4)
+        assert sign_test([0, 0]) == 1
+
+
+class TestPermutation:
+    def test_by_hand(self):
+        # 1 + 2 + 4 = 7: only all signs equal get as far.
+        assert permutation_test([1, 2, 4]) == pytest.approx(2 / 8)
+        # -1 + 2 + 4 = 5: the four sums 7, 5, -5, -7.
+        assert permutation_test([-1, 2, 4]) == pytest.approx(4 / 8)
+
+    @given(st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=1, max_size=8))
+    def test_is_the_share_of_all_flips(self, values):
+        sums = [
+            abs(sum(s * v for s, v in zip(signs, values, strict=True)))
+            for signs in itertools.product((-1, 1), repeat=len(values))
+        ]
+        expected = np.mean([one >= abs(sum(values)) - 1e-9 for one in sums])
+        assert permutation_test(values) == pytest.approx(expected)
+
+    def test_many_pairs_are_drawn(self):
+        values = np.random.default_rng(0).normal(0.5, 1, 40)
+        expected = stats.ttest_1samp(values, 0).pvalue
+        assert permutation_test(values) == pytest.approx(expected, rel=0.25)
+        assert permutation_test(np.full(40, 0.1)) == pytest.approx(1 / 2**15)
+
+    @given(arrays(float, 5, elements=WHOLE), arrays(float, 5, elements=WHOLE))
+    def test_does_not_depend_on_who_comes_first(self, ours, theirs):
+        assert permutation_test(ours - theirs) == permutation_test(theirs - ours)
+
+
+class TestAgreement:
+    def test_one_order(self):
+        values = [[1, 2, 3], [10, 20, 30]]
+        assert kendall_w(values) == pytest.approx(1)
+        assert mean_tau(values) == pytest.approx(1)
+
+    def test_opposite_orders(self):
+        values = [[1, 2, 3], [3, 2, 1]]
+        assert kendall_w(values) == pytest.approx(0)
+        assert mean_tau(values) == pytest.approx(-1)
+
+    def test_by_hand(self):
+        # Rank sums 4, 6, 8 about 6: S = 8, W = 12 * 8 / (9 * 24).
+        values = [[1, 2, 3], [2, 1, 3], [1, 3, 2]]
+        assert kendall_w(values) == pytest.approx(96 / 216)
+        # tau of the pairs: 1/3, 1/3, -1/3.
+        assert mean_tau(values) == pytest.approx(1 / 9)
+
+    def test_no_order(self):
+        assert np.isnan(kendall_w([[1, 1, 1], [2, 2, 2]]))
+
+    @given(arrays(float, st.tuples(st.integers(2, 6), st.integers(3, 6)), elements=WHOLE))
+    def test_is_friedman_scaled(self, values):
+        judges, items = values.shape
+        if all(len(set(row)) == 1 for row in values):
+            assert np.isnan(kendall_w(values))
+            return
+        chi_squared = stats.friedmanchisquare(*values.T).statistic
+        assert kendall_w(values) == pytest.approx(chi_squared / (judges * (items - 1)), abs=1e-9)
+
+
+class TestTables:
+    def test_units(self):
+        cells = []
+        for seed in (0, 1):
+            cells += metrics_only(
+                {
+                    "daf": {"draem": 0.7, "nsa": 0.8, "cutpaste": 0.9},
+                    "draem": {"draem": 0.5, "nsa": 0.9 - 0.3 * seed},
+                },
+                seed=seed,
+            )
+        table = seed_tests_table(Measured(cells, 10))
+        found = table[table["metric"].eq("pixel_ap")].set_index("statistic")
+        assert found["units"].to_dict() == {"value": 4, "worst": 2, "sd": 2, "range": 2}
+        assert found.loc["value", ["higher", "lower"]].tolist() == [3, 1]
+        assert found.loc["value", "mean_difference"] == pytest.approx((0.2 - 0.1 + 0.2 + 0.2) / 4)
+        assert found.loc["range", "mean_difference"] == pytest.approx((-0.3 + 0.0) / 2)
+        assert found.loc["value", "p_permutation"] == pytest.approx(4 / 16)
+
+    def test_order_of_strategies_between_seeds(self):
+        cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.8, "cutpaste": 0.9}})
+        cells += metrics_only({"daf": {"draem": 0.5, "nsa": 0.4, "simple_texture": 0.1}}, seed=1)
+        table = rank_stability_table(Measured(cells, 10))
+        (row,) = table[table["metric"].eq("pixel_ap")].to_dict(orient="records")
+        assert (row["order"], row["method"], row["judges"], row["items"]) == (
+            *("strategies", "daf", 2, 2),
+        )
+        assert row["kendall_w"] == pytest.approx(0)
+        assert row["mean_tau"] == pytest.approx(-1)
+
+    def test_order_of_methods_between_strategies(self):
+        cells = metrics_only(
+            {
+                "daf": {"draem": 0.9, "nsa": 0.8, "cutpaste": 0.9},
+                "draem": {"draem": 0.5, "nsa": 0.7},
+                "patchcore": {"": 1.0},
+            }
+        )
+        table = rank_stability_table(Measured(cells, 10))
+        (row,) = table[table["metric"].eq("pixel_ap")].to_dict(orient="records")
+        assert (row["order"], row["seed"], row["judges"], row["items"]) == ("methods", 0, 2, 2)
+        assert row["kendall_w"] == pytest.approx(1)
+
+    def test_nothing_to_agree_on(self):
+        cells = metrics_only({"daf": {"draem": 0.7}})
+        assert rank_stability_table(Measured(cells, 10)).empty
+        assert seed_tests_table(Measured(cells, 10)).empty
