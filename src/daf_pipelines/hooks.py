@@ -114,6 +114,9 @@ class ReportHooks:
             click.echo(f"All strategies on your images: {page}")
         if "comparison_page" in pipeline.all_outputs():
             click.echo(_comparison(catalog))
+        if "study_page" in pipeline.all_outputs():
+            page, summary = (dataset_path(catalog[n]) for n in ("study_page", "study_summary"))
+            click.echo(f"{len(catalog['study_table'].load())} cells: {page}; in words: {summary}")
         if "metrics" in pipeline.all_outputs():
             self._show_results(catalog)
         if "predictions" in pipeline.all_outputs():

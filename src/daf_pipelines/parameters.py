@@ -437,6 +437,16 @@ class ComparisonParams(Section):
         return self
 
 
+class StudyParams(Section):
+    """Which robustness study is read out. See ``docs/robustness.md``."""
+
+    folder: Path = Field(
+        Path("studies/robustness"),
+        description="Folder of the study; its `cells` holds a JSON file for each trained detector.",
+    )
+    replicates: int = Field(2000, ge=100, le=100_000, description="Of the bootstrap.")
+
+
 def fingerprint(*parts: Any) -> str:
     """Short, stable hash of JSON-serialisable parts and parameter sections (16 hex digits)."""
 

@@ -18,6 +18,7 @@ from daf_pipelines.parameters import (
     ScoringParams,
     Section,
     StrategyParams,
+    StudyParams,
     SynthesisParams,
     TeacherStudentTrainingParams,
     ThresholdParams,
@@ -25,7 +26,7 @@ from daf_pipelines.parameters import (
 )
 
 OWN_STRATEGIES = ("synthesis", "strategies")
-NO_EXPERIMENT = {"inference", "comparison", "data_dir", "tags", "transfer"}
+NO_EXPERIMENT = {"inference", "comparison", "study", "data_dir", "tags", "transfer"}
 OF_DAF = {"model", "teacher_student_training", "decoder_training", "scoring"}
 
 
@@ -49,6 +50,7 @@ class RunParameters(Section):
     transfer: TransferParams
     inference: InferenceParams
     comparison: ComparisonParams
+    study: StudyParams
     data_dir: str = Field("data", description="Where the catalog keeps its files.")
     tags: dict[str, str] = Field(
         {},

@@ -73,7 +73,8 @@ class TestOrder:
         nodes = {node.name for name in EXPERIMENT for node in pipelines[name].nodes}
         assert {node.name for node in pipelines["__default__"].nodes} == nodes
         others = {"inference", "strategy_gallery", "strategy_transfer", "comparison"}
-        assert set(pipelines) == {*EXPERIMENT, *BASELINE, *others, "__default__", "baseline"}
+        others |= {"robustness_study", "baseline", "__default__"}
+        assert set(pipelines) == {*EXPERIMENT, *BASELINE, *others}
 
     def test_each_pipeline_needs_only_what_the_ones_before_have_made(
         self, pipelines: dict[str, Pipeline]
@@ -104,6 +105,12 @@ class TestOrder:
     ) -> None:
         assert data_inputs(pipelines["comparison"]) == {"tracking_store"}
         assert not pipelines["comparison"].all_outputs() & experiment().all_outputs()
+
+    def test_a_study_needs_only_its_files_and_the_tracking_store(
+        self, pipelines: dict[str, Pipeline]
+    ) -> None:
+        assert data_inputs(pipelines["robustness_study"]) == {"tracking_store"}
+        assert not pipelines["robustness_study"].all_outputs() & experiment().all_outputs()
 
     def test_the_default_run_needs_parameters_only(self, pipelines: dict[str, Pipeline]) -> None:
         assert data_inputs(pipelines["__default__"]) == {"checkpoints", "decoded_images"}

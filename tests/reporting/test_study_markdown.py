@@ -61,7 +61,7 @@ class TestContent:
             "Against draem: the claim **holds** on 2 of 2 (elpv mono, mvtec_ad toothbrush)" in text
         )
         assert re.search(r"- elpv mono, against draem: it \*\*holds\*\*\. .*only draem is", text)
-        assert "**One seed only** on elpv mono, mvtec_ad toothbrush" in text
+        assert "**One seed only**: on elpv mono, mvtec_ad toothbrush" in text
 
     def test_every_cell_has_its_number(self, cells, text):
         for cell in cells[:10]:
@@ -108,7 +108,7 @@ class TestParts:
 
     def test_few_images_are_told(self):
         cells = made_study(quality, methods=("daf", "draem"), strategies=STRATEGIES, anomalous=8)
-        assert "**Fewer than 20 test images of a class** on elpv mono" in document(cells)
+        assert "**Fewer than 20 test images of a class**: on elpv mono" in document(cells)
 
     def test_one_cell(self):
         text = document(made_study(quality, methods=("daf",), strategies=("nsa",)))

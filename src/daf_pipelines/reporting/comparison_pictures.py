@@ -1,6 +1,5 @@
 """The same test images under each model of a comparison, those first that models disagree on."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
 
 from daf_pipelines.comparison import EvaluatedRun
 from daf_pipelines.reporting.dataset_overview import Sample
 from daf_pipelines.reporting.embedding import embed
 from daf_pipelines.reporting.figures import overlay
+from daf_pipelines.reporting.thumbnails import decoded
 
 MAX_IMAGES = 20
 """Of all datasets and categories of a page together, but at least three of each."""
@@ -123,11 +122,11 @@ class _Images:
     def samples(self, path: str) -> list[Sample]:
         """The image itself, then with the heat of each run that was tested on it."""
         found = [table[path] for table in self._thumbnails.values() if path in table]
-        plain = _decoded(found[0]["image"], "RGB")
+        plain = decoded(found[0]["image"], "RGB")
         pictures = [Sample(path, "", "", plain, _mask(found[0]))]
         for entry in found:
-            heat = _decoded(entry["heat"], "L").astype(np.float32) / 255
-            picture = overlay(_decoded(entry["image"], "RGB"), heat, 0, 1)
+            heat = decoded(entry["heat"], "L").astype(np.float32) / 255
+            picture = overlay(decoded(entry["image"], "RGB"), heat, 0, 1)
             pictures.append(Sample(path, "", "", picture, _mask(entry)))
         return pictures
 
@@ -178,9 +177,4 @@ def _scores(run: EvaluatedRun) -> "pd.Series[float]":
 
 def _mask(entry: Mapping[str, Any]) -> npt.NDArray[np.uint8] | None:
     mask = entry["mask"]
-    return _decoded(mask, "L") if isinstance(mask, bytes) else None
-
-
-def _decoded(data: bytes, mode: str) -> npt.NDArray[np.uint8]:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.array(image.convert(mode))
+    return decoded(mask, "L") if isinstance(mask, bytes) else None

@@ -43,13 +43,13 @@ class Matrix:
     """A metric by strategy (rows) and method (columns), the mean over seeds.
 
     Attributes:
-        values: Strategies x methods, NaN where there is no cell.
+        grid: Strategies x methods, NaN where there is no cell.
         free: The metric of methods without synthesis, by method.
         summaries: ``mean``, ``worst`` and ``range`` (rows) by method, over the strategies and seeds
             that all methods with synthesis have; NaN without such.
     """
 
-    values: pd.DataFrame
+    grid: pd.DataFrame
     free: "pd.Series[float]"
     summaries: pd.DataFrame
 

@@ -62,3 +62,14 @@ def _encode(pixels: npt.NDArray[Any], kind: str) -> bytes:
     data = io.BytesIO()
     picture.save(data, format=kind)
     return data.getvalue()
+
+
+def decoded(data: bytes, mode: str) -> npt.NDArray[np.uint8]:
+    """The pixels of an encoded picture.
+
+    Args:
+        data: A picture of :func:`thumbnails`.
+        mode: "RGB", (h, w, 3), or "L", (h, w).
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        return np.array(image.convert(mode))

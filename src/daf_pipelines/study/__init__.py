@@ -1,1 +1,1 @@
-"""The robustness study: strategies x methods, read out from the results of its cells."""
+"""Studies: datasets x strategies x methods x seeds, run and read out. See docs/studies.md."""

@@ -20,7 +20,7 @@ import pandas as pd
 from daf_pipelines.comparison import Difference, holm, paired_difference
 from daf_pipelines.errors import MetricUndefinedError
 from daf_pipelines.metrics import IMAGE_METRICS, METRICS, image_replicates, interval, resamples
-from daf_pipelines.metrics.bootstrap import Replicates
+from daf_pipelines.metrics.bootstrap import Replicates, Weights
 from daf_pipelines.metrics.curves import Floats
 from daf_pipelines.study.results import Cell, Data, ordered
 
@@ -66,6 +66,7 @@ class Measured:
         self.cells = cells
         self.replicates = replicates
         self._resampled: dict[int, Replicates] = {}
+        self._weights: dict[str, Weights] = {}
 
     def data(self) -> list[Data]:
         """Datasets and categories, in order."""
@@ -112,13 +113,19 @@ class Measured:
         if metric not in IMAGE_METRICS:
             return None
         if id(cell) not in self._resampled:
-            weights = resamples(cell.truth, self.replicates, zlib.crc32(cell.test_images.encode()))
             try:
-                found = image_replicates(cell.scores, cell.truth, weights)
+                found = image_replicates(cell.scores, cell.truth, self._draws(cell))
             except MetricUndefinedError:  # of one class only: the metrics are null as well
                 found = {}
             self._resampled[id(cell)] = found
         return self._resampled[id(cell)].get(metric)
+
+    def _draws(self, cell: Cell) -> Weights:
+        images = f"{cell.test_images} {cell.labels}"
+        if images not in self._weights:
+            seed = zlib.crc32(images.encode())
+            self._weights[images] = resamples(cell.truth, self.replicates, seed)
+        return self._weights[images]
 
     def statistics(self, cells: Strategies, metric: str) -> dict[str, Floats]:
         """Statistics over strategies: the value first, then that of each resample if there are any.

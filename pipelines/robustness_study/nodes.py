@@ -1,0 +1,69 @@
+"""Nodes of the robustness study pipeline."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from daf_pipelines.parameters import StudyParams
+from daf_pipelines.reporting.study_figures import (
+    disagreement_figure,
+    heatmap_figure,
+    slope_figure,
+)
+from daf_pipelines.reporting.study_markdown import study_markdown
+from daf_pipelines.reporting.study_page import study_page
+from daf_pipelines.reporting.study_pictures import disputed
+from daf_pipelines.study.disagreement import pictured
+from daf_pipelines.study.readout import Readout, read_out
+from daf_pipelines.study.results import read_cells
+
+COMMAND = "kedro run --pipelines robustness_study"
+IN_FIGURE, ON_PAGE = 2, 6
+"""Images of a dataset and category."""
+
+
+def read(study: StudyParams) -> Readout:
+    """The cells, and all that is computed of them."""
+    return read_out(read_cells(study.folder / "cells"), study.replicates)
+
+
+def tables(study_readout: Readout) -> tuple[pd.DataFrame, ...]:
+    """What is kept for others to compute with."""
+    return (
+        study_readout.table,
+        study_readout.robustness,
+        study_readout.comparisons,
+        study_readout.seed_tests,
+        study_readout.rank_stability,
+        study_readout.recommendation,
+        study_readout.regrets,
+    )
+
+
+def read_pictures(study_readout: Readout, tracking_store: dict[str, Any]) -> dict[str, Any]:
+    """Thumbnails of the runs whose pictures are compared, by run id."""
+    from daf_pipelines.tracking.thumbnails import read_thumbnails
+
+    wanted = [
+        cell.run_id
+        for by_method in pictured(study_readout.cells).values()
+        for cells in by_method.values()
+        for cell in cells.values()
+    ]
+    return read_thumbnails(tracking_store, wanted)
+
+
+def draw(study_readout: Readout, study_thumbnails: dict[str, Any]) -> tuple[Figure, Figure, Figure]:
+    """Strategies x methods, each method over strategies, the same images under each strategy."""
+    images = disputed(study_readout.cells, study_thumbnails, IN_FIGURE)
+    return heatmap_figure(study_readout), slope_figure(study_readout), disagreement_figure(images)
+
+
+def report(
+    study_readout: Readout, study_thumbnails: dict[str, Any], study: StudyParams
+) -> tuple[str, str]:
+    """A page with everything, and a document."""
+    images = disputed(study_readout.cells, study_thumbnails, ON_PAGE)
+    command = f"{COMMAND} --params study.folder={study.folder},study.replicates={study.replicates}"
+    return study_page(study_readout, images, command), study_markdown(study_readout, command)

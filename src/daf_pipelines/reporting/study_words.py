@@ -1,0 +1,99 @@
+"""What is said beside the numbers of a study: its claim, the rules, the method, the warnings."""
+
+from daf_pipelines.metrics.bootstrap import FEW_IMAGES
+from daf_pipelines.reporting.study_tables import data_of
+from daf_pipelines.study.claim import MARGIN, MIN_UNITS, SENSITIVE, SIGNIFICANT
+from daf_pipelines.study.readout import Readout
+from daf_pipelines.study.results import Data, name_of
+
+CLAIM = (
+    "The claim of the paper: detectors trained on synthetic outliers depend much on the strategy "
+    "that makes them; with the discrepancy between teacher and student as their cue (daf) they do "
+    "not."
+)
+RULES = {
+    "Rules of the verdict": (
+        "it is about the standard deviation of a metric over strategies, daf's minus the other's. "
+        f"It does not hold where the 95 % interval excludes that daf's is smaller by {MARGIN}, "
+        "which nobody would notice, or where it is significantly larger; it holds where it is "
+        "significantly smaller; otherwise it is not decided. A method is called sensitive where "
+        f"its metric ranges over {SENSITIVE} or more. Significant: p < {SIGNIFICANT} after Holm's "
+        "adjustment over all tests of the same metric and statistic."
+    )
+}
+
+
+def method(readout: Readout) -> dict[str, str]:
+    """How it was measured, by heading."""
+    return {
+        "Over images": (
+            "normal and anomalous test images are drawn again with replacement, "
+            f"{readout.replicates:,} times; all detectors of a category and seed are measured on "
+            "the same draws. Resampling adds noise of its own to a spread and a worst case: "
+            "intervals and tests are moved so that the mean of the draws is the value itself. "
+            "Pixel metrics have no interval: cells keep the scores of images only. A star marks "
+            f"p < {SIGNIFICANT} after Holm's adjustment."
+        ),
+        "Over trainings": (
+            "each pair of detectors (of a category, strategy and seed; for a worst case or a "
+            "spread, of a category and seed) is one observation of an exact test of signs and of a "
+            "permutation test that flips signs. Pairs of one category are not independent: these "
+            f"p-values are optimistic. Fewer than {MIN_UNITS} pairs cannot come below 0.05."
+        ),
+        "Like with like": (
+            "mean, worst case and spread are over the strategies that all methods with synthesis "
+            "have for a seed (shared), then the mean over seeds; differences are over those that "
+            "both methods have."
+        ),
+        "A spread over strategies contains that of training": (
+            "with one seed the two cannot be told apart. The sd over seeds is what the same "
+            "strategy varies by when trained again; a spread over strategies that is no larger "
+            "says nothing about strategies."
+        ),
+        "Kendall's W": (
+            "is 1 where all judges have one order, 0 where they have nothing in common; tau is the "
+            "mean over pairs of judges. For two judges W = (1 + Spearman's correlation) / 2: "
+            "orders at random give about 0.5."
+        ),
+        "Criteria": (
+            "they see normals and synthetic outliers only: mean_other and worst_other over the "
+            "outliers of all other strategies, rank_other the mean rank there, mean_all with those "
+            "of its own, own on these alone. Regret is what the oracle, which knows the defects, "
+            "has more. The best of several criteria was chosen on the test split too: expect more "
+            "regret of it on new data; its p-value is adjusted for their number."
+        ),
+    }
+
+
+def warnings(readout: Readout) -> dict[str, str]:
+    """What keeps the verdicts from being more than they are, by heading."""
+    found = {}
+    data = data_of(readout)
+    one_seed = [name_of(one) for one in data if len(_seeds(readout, one)) == 1]
+    if one_seed:
+        found["One seed only"] = (
+            f"on {', '.join(one_seed)} the verdicts are about these trained detectors on other "
+            "images. Whether another training would agree is open."
+        )
+    counts = readout.comparisons.groupby(["metric", "statistic"])["p_value"].count()
+    tests = max(counts, default=0)
+    if 2 * tests / (readout.replicates + 1) >= SIGNIFICANT:
+        found["Too few draws"] = (
+            f"with {tests} tests of one metric and statistic, {readout.replicates:,} draws cannot "
+            f"make any of them significant. Set study.replicates to {60 * tests:,}."
+        )
+    few = [name_of(one) for one in data if _has_few_images(readout, one)]
+    if few:
+        found[f"Fewer than {FEW_IMAGES} test images of a class"] = (
+            f"on {', '.join(few)} intervals are too short and p-values too small."
+        )
+    return found
+
+
+def _seeds(readout: Readout, data: Data) -> set[int]:
+    return {cell.seed for cell in readout.cells if cell.data == data}
+
+
+def _has_few_images(readout: Readout, data: Data) -> bool:
+    labels = [cell.labels for cell in readout.cells if cell.data == data]
+    return any(min(text.count("0"), text.count("1")) < FEW_IMAGES for text in labels)

@@ -1,0 +1,117 @@
+"""``kedro run --pipelines robustness_study`` over the files of cells that nobody had to train."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from daf_pipelines.study.results import Cell
+from daf_pipelines.tracking.thumbnails import read_thumbnails
+from made_up_runs import make_images, make_run, record
+from made_up_study import made_study, write_cells
+from small_project import SmallProject
+
+STRATEGIES = ("draem", "nsa")
+TABLES = {
+    *("study", "study_robustness", "study_comparisons", "study_seed_tests"),
+    *("study_rank_stability", "study_recommendation", "study_regrets"),
+}
+FIGURES = ("study_heatmap", "study_slopes", "study_disagreement")
+
+
+def quality(method: str, strategy: str, seed: int) -> float:
+    return 1.5 if method == "daf" else {"draem": 0.5, "nsa": 2.0, "": 1.0}[strategy]
+
+
+@pytest.fixture
+def project(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SmallProject:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return SmallProject(tmp_path / "project", {"source": "elpv", "root": "unused"}, empty_store)
+
+
+def make_cells() -> list[Cell]:
+    methods = ("daf", "daf_without_cue", "patchcore")
+    transfer = {"draem": 0.8, "nsa": 0.9}
+    return made_study(
+        quality, strategies=STRATEGIES, methods=methods, transfer=transfer, normal=24, anomalous=16
+    )
+
+
+def recorded(project: SmallProject, cells: list[Cell]) -> list[Cell]:
+    """The cells as those of runs in the project's store, whose thumbnails are of their labels."""
+    experiment = project.client.create_experiment(
+        "daf", artifact_location=(project.folder / "mlartifacts").as_uri()
+    )
+    images = make_images()
+    images["labels"] = cells[0].truth
+    found = []
+    for number, cell in enumerate(cells):
+        run = make_run(number, images)
+        run_id = record(project.client, experiment, run, project.folder / f"made-{number}")
+        found.append(cell.model_copy(update={"run_id": run_id}))
+    return found
+
+
+def study(project: SmallProject, cells: list[Cell]) -> dict[str, Any]:
+    write_cells(cells, project.folder / "study/cells")
+    return {"folder": str(project.folder / "study"), "replicates": 200}
+
+
+class TestPipeline:
+    def test_writes_everything(self, project: SmallProject) -> None:
+        cells = recorded(project, make_cells())
+        project.run("robustness_study", study=study(project, cells))
+        table = pd.read_csv(project.path("08_reporting/study.csv"))
+        assert table["run_id"].tolist() == [cell.run_id for cell in cells]
+        assert table["image_auroc"].tolist() == pytest.approx(
+            [cell.metric("image_auroc") for cell in cells], rel=1e-5
+        )
+        for name in TABLES:
+            assert len(pd.read_csv(project.path(f"08_reporting/{name}.csv"))), name
+        for name in FIGURES:
+            with Image.open(project.path(f"08_reporting/{name}.png")) as figure:
+                assert np.array(figure).std() > 5
+        summary = project.path("08_reporting/study.md").read_text(encoding="utf-8")
+        assert "- cells: 5 of 5" in summary
+        assert f"kedro run --pipelines robustness_study --params study.folder={project.folder}" in (
+            summary
+        )
+        page = project.path("08_reporting/study.html").read_text(encoding="utf-8")
+        # Of each image the heat of two methods under two strategies.
+        assert page.count('alt="heat of ') == 6 * 4
+
+    def test_without_a_store(self, project: SmallProject, caplog: pytest.LogCaptureFixture) -> None:
+        """Numbers come from files: a store without the runs costs the pictures only."""
+        project.run("robustness_study", study=study(project, make_cells()))
+        page = project.path("08_reporting/study.html").read_text(encoding="utf-8")
+        assert "heat of" not in page
+        assert len(pd.read_csv(project.path("08_reporting/study.csv"))) == 5
+        assert "no thumbnails of 4 of 4 runs" in caplog.text
+
+    def test_a_mistake_is_one_message(self, project: SmallProject) -> None:
+        result = project.invoke(
+            "--pipelines", "robustness_study", study={"folder": str(project.folder / "none")}
+        )
+        assert result.exit_code == 1
+        assert "Traceback" not in result.output
+        assert "has no cells: expected a JSON file" in " ".join(result.output.split())
+
+
+class TestThumbnails:
+    def test_of_the_runs_that_have_some(
+        self, project: SmallProject, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (cell, *_) = recorded(project, make_cells()[:1])
+        config = {"uri": project.uri, "experiment": "daf"}
+        found = read_thumbnails(config, [cell.run_id, "0" * 32])
+        assert list(found) == [cell.run_id]
+        assert found[cell.run_id]["label"].tolist() == cell.truth.tolist()
+        assert f"no thumbnails of 1 of 2 runs, such as {'0' * 32}" in caplog.text
+
+    def test_of_a_store_that_mlflow_refuses(self, caplog: pytest.LogCaptureFixture) -> None:
+        config = {"uri": "ftp://tracking", "experiment": "daf"}
+        assert read_thumbnails(config, ["0" * 32]) == {}
+        assert "ftp://tracking" in caplog.text
