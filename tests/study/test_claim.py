@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from daf_pipelines.study.claim import FAILS, HOLDS, OPEN, advice, conclusion, decide
+from daf_pipelines.study.claim import FAILS, HOLDS, OPEN, advice, conclusion, decide, signed
 from daf_pipelines.study.readout import read_out
 from made_up_study import made_study
 
@@ -82,6 +82,13 @@ class TestConclusion:
         text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc")[1]
         assert "smaller one in 6 of 6 pairs" in text
         assert "p = 0.031 over trainings" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.0124, "+0.012"), (-0.0126, "−0.013"), (-0.0001, "+0.000")]
+)
+def test_signs(value, expected):
+    assert signed(value) == expected
 
 
 class TestAdvice:

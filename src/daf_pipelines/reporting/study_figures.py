@@ -188,7 +188,7 @@ def _draw_disputed(axes: list[Axes], data: Data, image: Disputed, method: str) -
         outline(axes[0], image.mask)
     colour = ANOMALOUS if image.is_anomalous else NORMAL
     kind = image.defect_type if image.is_anomalous else "normal"
-    _title(axes[0], f"{method}\n{short(name_of(data))}: {short(kind, 9)}", colour)
+    _title(axes[0], f"{method}\n{short(name_of(data), 13)}: {short(kind, 8)}", colour)
     for ax, (name, heat) in zip(axes[1:], image.heats[method].items(), strict=False):
         show(ax, heat.picture)
         _title(ax, f"{short(name, 22)}\n{heat.rank:.0%}", NEUTRAL)

@@ -138,10 +138,10 @@ def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
     (row,) = rows.to_dict(orient="records")
     told = (
         f"DAF's spread is the smaller one in {row['lower']} of {row['units']} pairs of category "
-        f"and seed, by {signed(row['mean_difference'])} on average"
+        f"and seed; the mean difference is {signed(row['mean_difference'])}"
     )
     if row["units"] < MIN_UNITS:
-        return f"{told}: too few pairs for a test over trainings."
+        return f"{told}. These are too few pairs for a test over trainings."
     return f"{told} ({p_text(row['p_holm'])} over trainings)."
 
 
@@ -189,7 +189,7 @@ def _judged(best: "pd.Series[Any]") -> str:
 
 def signed(value: float) -> str:
     """A difference with three decimals and its sign."""
-    return f"{value:+.3f}".replace("-", "−")
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−")  # no minus before nothing
 
 
 def p_text(p_value: float) -> str:
