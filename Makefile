@@ -31,8 +31,8 @@ STUDY := robustness
 DAF_DATASETS ?= $(DAF_TEST_DATASETS)
 REPORTING := data/08_reporting
 
-.PHONY: help setup run gallery compare study study-smoke study-report test check ui viz recipe \
-	realism quality lock clean
+.PHONY: help setup run gallery compare study study-smoke study-report \
+	study-docs test check ui viz recipe realism quality lock clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,10 @@ study-smoke: ## The same for a study of minutes, to see that it works
 
 study-report: $(INSTALLED) ## Read a study out as far as it is
 	@$(IN_VENV) kedro run --pipelines robustness_study --params study.folder=studies/$(STUDY)
+
+study-docs: study-report ## The same, and copy what git keeps of it to docs/studies
+	@mkdir -p docs/studies/$(STUDY)
+	@cp $(REPORTING)/study.md $(REPORTING)/study.csv $(REPORTING)/study_*.png docs/studies/$(STUDY)
 
 test: check ## Run the checks, then the tests
 	@$(IN_VENV) DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" OMP_NUM_THREADS=1 \

@@ -59,7 +59,6 @@ def made_cell(
         "git_commit": "0123456789abcdef",
         "machine": "2 cores",
         "date": "2026-11-28",
-        "train_seconds": 212.0,
     }
     return facts | changes
 

@@ -15,6 +15,7 @@ from daf_pipelines.reporting.study_markdown import study_markdown
 from daf_pipelines.reporting.study_page import study_page
 from daf_pipelines.reporting.study_pictures import disputed
 from daf_pipelines.study.disagreement import pictured
+from daf_pipelines.study.plan import Study
 from daf_pipelines.study.readout import Readout, read_out
 from daf_pipelines.study.results import read_cells
 
@@ -25,7 +26,8 @@ IN_FIGURE, ON_PAGE = 2, 6
 
 def read(study: StudyParams) -> Readout:
     """The cells, and all that is computed of them."""
-    return read_out(read_cells(study.folder / "cells"), study.replicates)
+    declared = Study.read(study.folder).cells()
+    return read_out(read_cells(study.folder / "cells"), study.replicates, declared)
 
 
 def tables(study_readout: Readout) -> tuple[pd.DataFrame, ...]:

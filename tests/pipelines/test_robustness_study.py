@@ -19,6 +19,19 @@ TABLES = {
     *("study", "study_robustness", "study_comparisons", "study_seed_tests"),
     *("study_rank_stability", "study_recommendation", "study_regrets"),
 }
+DECLARED = """
+name: made_up
+grid:
+  dataset: [elpv]
+  strategy: [draem, nsa]
+  method: [daf, daf_without_cue, teacher_student]
+  reference: [patchcore]
+  seed: [0]
+datasets: { elpv: {} }
+strategies: { draem: {}, nsa: {} }
+methods: { daf: {}, daf_without_cue: {}, teacher_student: {}, patchcore: {} }
+recipe: {}
+"""
 FIGURES = ("study_heatmap", "study_slopes", "study_disagreement")
 
 
@@ -57,6 +70,7 @@ def recorded(project: SmallProject, cells: list[Cell]) -> list[Cell]:
 
 def study(project: SmallProject, cells: list[Cell]) -> dict[str, Any]:
     write_cells(cells, project.folder / "study/cells")
+    (project.folder / "study/study.yml").write_text(DECLARED, encoding="utf-8")
     return {"folder": str(project.folder / "study"), "replicates": 200}
 
 
@@ -74,8 +88,12 @@ class TestPipeline:
         for name in FIGURES:
             with Image.open(project.path(f"08_reporting/{name}.png")) as figure:
                 assert np.array(figure).std() > 5
+        (parent,) = [run for run in project.runs() if run.data.tags.get("kind") == "study"]
+        kept = project.client.list_artifacts(parent.info.run_id, "study")
+        made = {*(f"{name}.csv" for name in TABLES), *(f"{name}.png" for name in FIGURES)}
+        assert {Path(file.path).name for file in kept} == made | {"study.html", "study.md"}
         summary = project.path("08_reporting/study.md").read_text(encoding="utf-8")
-        assert "- cells: 5 of 5" in summary
+        assert "- cells: 5 of 7" in summary
         assert f"kedro run --pipelines robustness_study --params study.folder={project.folder}" in (
             summary
         )
@@ -97,7 +115,7 @@ class TestPipeline:
         )
         assert result.exit_code == 1
         assert "Traceback" not in result.output
-        assert "has no cells: expected a JSON file" in " ".join(result.output.split())
+        assert "study.yml not found. Name the folder of a study" in " ".join(result.output.split())
 
 
 class TestThumbnails:

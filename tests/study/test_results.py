@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from daf_pipelines.errors import DataError
+from daf_pipelines.study import plan
 from daf_pipelines.study.results import missing_cells, name_of, ordered, read_cells, study_table
 from made_up_study import made_cell, made_study, write_cells
 
@@ -130,6 +131,12 @@ class TestTable:
             ["elpv", "poly", "nsa", "daf", 1],
         ]
         assert missing_cells(cells).empty
+
+    def test_what_is_missing_of_a_declared_study(self):
+        cells = made_study(lambda *_: 1.0, strategies=("draem",), methods=("daf",))
+        declared = [plan.Cell("elpv", "draem", "daf", 0), plan.Cell("tiles", None, "stfpm", 1)]
+        missing = missing_cells(cells, declared)
+        assert missing.to_numpy().tolist() == [["tiles", "", "", "stfpm", 1]]
 
     def test_order_of_methods(self):
         assert ordered(["zeta", "patchcore", "alpha", "daf", "daf"]) == [

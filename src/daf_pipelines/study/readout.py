@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from daf_pipelines.study import plan
 from daf_pipelines.study.claim import Verdict, verdicts
 from daf_pipelines.study.recommendation import recommendation_table, regret_summary
 from daf_pipelines.study.results import Cell, missing_cells, study_table
@@ -43,12 +44,15 @@ class Readout:
     verdicts: list[Verdict]
 
 
-def read_out(cells: Sequence[Cell], replicates: int) -> Readout:
+def read_out(
+    cells: Sequence[Cell], replicates: int, declared: Sequence[plan.Cell] | None = None
+) -> Readout:
     """All tables of a study, however much of it there is.
 
     Args:
         cells: As :func:`~daf_pipelines.study.results.read_cells` returns them.
         replicates: Number of resamples of the bootstrap.
+        declared: All cells of the study; see :func:`~daf_pipelines.study.results.missing_cells`.
     """
     measured = Measured(cells, replicates)
     comparisons = comparisons_table(measured)
@@ -57,7 +61,7 @@ def read_out(cells: Sequence[Cell], replicates: int) -> Readout:
         cells=cells,
         replicates=replicates,
         table=study_table(cells),
-        missing=missing_cells(cells),
+        missing=missing_cells(cells, declared),
         robustness=robustness_table(measured),
         comparisons=comparisons,
         seed_tests=seed_tests_table(measured),

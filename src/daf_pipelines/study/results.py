@@ -15,12 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from daf_pipelines.errors import DataError
 from daf_pipelines.metrics import METRICS, image_auroc
+from daf_pipelines.study import plan
 
 METHODS = ("daf", "daf_without_cue", "teacher_student", "draem", "patchcore", "stfpm")
 """In the order of tables; others follow by name."""
 DECISIONS = ("false_positive_rate", "recall")
 IDENTITY = ["dataset", "category", "strategy", "method", "seed"]
-PROVENANCE = ["train_seconds", "run_id", "git_commit", "machine", "date"]
+PROVENANCE = ["run_id", "git_commit", "machine", "date"]
+TRAINING = "train_seconds"
 TOLERANCE = 1e-3
 """By which the recorded AUROC may differ from that of the recorded scores, which are rounded."""
 
@@ -67,7 +69,6 @@ class Cell(_Record):
         git_commit: Of the code.
         machine: In words.
         date: On which it ended.
-        train_seconds: Duration of training, seconds.
     """
 
     dataset: str
@@ -84,7 +85,6 @@ class Cell(_Record):
     git_commit: str
     machine: str
     date: str
-    train_seconds: float | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -124,7 +124,7 @@ class Cell(_Record):
         return np.array(list(self.labels), dtype=np.intp)
 
     def metric(self, name: str) -> float:
-        """A metric in [0, 1]; NaN where it is not available."""
+        """An entry of ``metrics``; NaN where it is not available."""
         value = self.metrics.get(name)
         return np.nan if value is None else float(value)
 
@@ -233,31 +233,54 @@ def study_table(cells: Sequence[Cell]) -> pd.DataFrame:
     rows = [
         cell.model_dump(include={*IDENTITY, *PROVENANCE})
         | {"strategy": cell.strategy or ""}
-        | {name: cell.metric(name) for name in (*METRICS, *DECISIONS)}
+        | {name: cell.metric(name) for name in (*METRICS, *DECISIONS, TRAINING)}
         for cell in cells
     ]
-    return pd.DataFrame(rows, columns=[*IDENTITY, *METRICS, *DECISIONS, *PROVENANCE])
+    return pd.DataFrame(rows, columns=[*IDENTITY, *METRICS, *DECISIONS, TRAINING, *PROVENANCE])
 
 
-def missing_cells(cells: Sequence[Cell]) -> pd.DataFrame:
+def missing_cells(
+    cells: Sequence[Cell], declared: Sequence[plan.Cell] | None = None
+) -> pd.DataFrame:
     """What has not been run yet of the whole that these cells are a part of.
 
-    The whole is every strategy, method and seed that occurs anywhere, on every dataset and
-    category that occurs.
+    Args:
+        cells: Those that have been run.
+        declared: All of the study. None: every strategy, method and seed that occurs anywhere, on
+            every dataset and category that occurs.
 
     Returns:
-        One row a missing cell: ``dataset``, ``category``, ``strategy``, ``method``, ``seed``.
+        One row a missing cell: ``dataset``, ``category`` ("" where no cell of the dataset tells
+        it), ``strategy``, ``method``, ``seed``.
     """
+    whole = _occurring(cells) if declared is None else _declared(cells, declared)
+    there = {(*cell.data, cell.strategy or "", cell.method, cell.seed) for cell in cells}
+    return pd.DataFrame([cell for cell in whole if cell not in there], columns=IDENTITY)
+
+
+def _declared(cells: Sequence[Cell], declared: Sequence[plan.Cell]) -> list[tuple[Any, ...]]:
+    categories = dict(cell.data for cell in cells)
+    return [
+        (
+            cell.dataset,
+            categories.get(cell.dataset, ""),
+            cell.strategy or "",
+            cell.method,
+            cell.seed,
+        )
+        for cell in declared
+    ]
+
+
+def _occurring(cells: Sequence[Cell]) -> list[tuple[Any, ...]]:
     data = sorted({cell.data for cell in cells})
     seeds = sorted({cell.seed for cell in cells})
     strategies = sorted({cell.strategy for cell in cells if cell.strategy is not None})
     with_synthesis = {cell.method: cell.strategy is not None for cell in cells}
-    there = {(*cell.data, cell.strategy or "", cell.method, cell.seed) for cell in cells}
-    whole = [
+    return [
         (*one, strategy, method, seed)
         for one in data
         for method in ordered(with_synthesis)
         for strategy in (strategies if with_synthesis[method] else [""])
         for seed in seeds
     ]
-    return pd.DataFrame([cell for cell in whole if cell not in there], columns=IDENTITY)

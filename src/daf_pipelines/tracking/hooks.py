@@ -143,6 +143,8 @@ class TrackingHooks:
         """Register the evaluated detector and close the run."""
         if "comparison" in pipeline.all_outputs():
             self._log_comparison()
+        if "study_page" in pipeline.all_outputs():
+            self._log_study(pipeline)
         if self._run is None:
             if pipeline.all_outputs() & OF_DATASETS:
                 self._log_dataset(pipeline)
@@ -200,6 +202,18 @@ class TrackingHooks:
         for name in COMPARISON:
             run.log_file(dataset_path(self._catalog[name]), "comparison")
         run.close("FINISHED")
+
+    def _log_study(self, pipeline: Pipeline) -> None:
+        from daf_pipelines.errors import ParameterError
+        from daf_pipelines.tracking.outbox import FAILURES
+        from daf_pipelines.tracking.run import ExperimentRun
+
+        try:
+            run = ExperimentRun.of_study(self._config, self._parameters.study.folder.name)
+            for name in sorted(pipeline.all_outputs()):
+                self._log(name, run)
+        except (ParameterError, *FAILURES) as error:  # the files are there
+            LOG.warning("MLflow has not recorded what was read out: %s", error)
 
     def _log_earlier_outputs(self, node: Node, method: str) -> None:
         """Copy into the run what earlier nodes have left on disk."""

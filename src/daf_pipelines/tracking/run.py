@@ -121,7 +121,11 @@ class ExperimentRun:
             run = client.create_run(experiment, run_name=_run_name(name, parameters))
             opened = cls(client, RunRecord(run.info.run_id, key), is_new=True)
             opened._describe(parameters, project)
-            opened.tag(**(tags or {}), **_under(client, experiment, tags or {}))
+            if tags:
+                opened.tag(**tags)
+            if tags and STUDY in tags:
+                parent = _study_run(client, experiment, tags[STUDY])
+                opened.tag(**{MLFLOW_PARENT_RUN_ID: parent})
         except MlflowException as error:
             raise _refusal(tracking_uri(config), error) from error
         return opened
@@ -158,6 +162,17 @@ class ExperimentRun:
             **{name: ", ".join(sorted(values)) for name, values in told.items()},
         )
         return opened
+
+    @classmethod
+    def of_study(cls, config: dict[str, Any], study: str) -> "ExperimentRun":
+        """The run that those of a study lie under, for what is read out of them.
+
+        Raises:
+            ParameterError: MLflow refuses the tracking store.
+        """
+        client, experiment = _connect(config, config["experiment"])
+        run_id = _study_run(client, experiment, study)
+        return cls(client, RunRecord(run_id, ""), is_new=False)
 
     def _describe(self, parameters: dict[str, Any], project: Path) -> None:
         params = [Param(k, str(v)) for k, v in flatten(parameters).items()]
@@ -234,11 +249,9 @@ class ExperimentRun:
         self.client.set_terminated(self.record.run_id, status)
 
 
-def _under(client: MlflowClient, experiment: str, tags: dict[str, str]) -> dict[str, str]:
-    """The tag that puts a study's cell under the study's run, which is made where there is none."""
-    if STUDY not in tags:
-        return {}
-    condition = f"tags.{KIND} = '{STUDY}' and tags.{STUDY} = '{tags[STUDY]}'"
+def _study_run(client: MlflowClient, experiment: str, study: str) -> str:
+    """Id of the run that those of a study lie under; it is made where there is none."""
+    condition = f"tags.{KIND} = '{STUDY}' and tags.{STUDY} = '{study}'"
 
     def first() -> str | None:
         order = ["attributes.start_time ASC", "attributes.run_id ASC"]
@@ -246,12 +259,12 @@ def _under(client: MlflowClient, experiment: str, tags: dict[str, str]) -> dict[
         return str(found[0].info.run_id) if found else None
 
     if first() is None:
-        told = {KIND: STUDY, STUDY: tags[STUDY]}
-        made = client.create_run(experiment, run_name=f"study-{tags[STUDY]}", tags=told).info.run_id
+        told = {KIND: STUDY, STUDY: study}
+        made = client.create_run(experiment, run_name=f"study-{study}", tags=told).info.run_id
         if first() != made:  # another cell was quicker
             client.delete_run(made)
         client.set_terminated(made)
-    return {MLFLOW_PARENT_RUN_ID: str(first())}
+    return str(first())
 
 
 def _can_go_on(client: MlflowClient, run_id: str, restart: bool) -> bool:
