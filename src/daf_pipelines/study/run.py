@@ -143,8 +143,9 @@ class Runner:
 
     def _failures(self, failed: Sequence[Cell]) -> str:
         lines = [f"  - {cell.name}: {_last_line(self._log(cell.name))}" for cell in failed]
+        count = "1 cell" if len(failed) == 1 else f"{len(failed)} cells"
         return (
-            f"{len(failed)} cells failed twice; the others are finished. Mend what their logs in "
+            f"{count} failed twice; the others are finished. Mend what their logs in "
             f"{WORK / self._study.name} tell, and give the same command:\n" + "\n".join(lines)
         )
 
