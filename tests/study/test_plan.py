@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from daf_pipelines.errors import ParameterError
+from daf_pipelines.errors import DAFError, ParameterError
 from daf_pipelines.pipeline_registry import EXPERIMENT
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.study import plan
@@ -126,6 +126,17 @@ class TestMistakes:
         with pytest.raises(ParameterError, match=message) as caught:
             read(tmp_path, changes)
         assert str(tmp_path / "study.yml") in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [({"texture_root": "nowhere"}, "nowhere"), ({"strategy": "drem"}, "drem.*draem")],
+    )
+    def test_a_strategy_that_no_cell_can_be_tried_on(
+        self, entry: dict[str, Any], message: str, tmp_path: Path
+    ) -> None:
+        study = read(tmp_path, {"strategies": {"draem": entry}})
+        with pytest.raises(DAFError, match=message):
+            study.check_strategies()
 
     def test_no_study(self, tmp_path: Path) -> None:
         with pytest.raises(ParameterError, match=r"study.yml not found. Name the folder"):

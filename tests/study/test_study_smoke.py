@@ -122,14 +122,17 @@ class TestSmokeStudy:
         assert to_run(project) == {"elpv-simple_texture-daf-0"}
 
         # A cell that cannot work does not keep the others from it.
-        change(project, {"strategies": {"cutpaste": {"texture_root": "nowhere"}}})
+        change(project, {"methods": {"broken": {"decoder_training": {"device": "cuda:99"}}}})
+        change(project, {"grid": {"strategy": ["simple_texture"], "method": ["broken", "daf"]}})
         before = cells(project)
         message = project.execute(*STUDY, "run", SMOKE, expect=1)
         assert "1 cell failed twice; the others are finished." in message
-        assert message.count("elpv-cutpaste-daf-0 failed, and is tried again later") == 1
-        assert "nowhere" in message
-        (after,) = cells(project).values()
-        assert after["scores"] != before["elpv-simple_texture-daf-0"]["scores"]
+        assert message.count("elpv-simple_texture-broken-0 failed, and is tried again later") == 1
+        assert "cuda:99" in message
+        after = cells(project)
+        assert set(after) == set(before)
+        changed = [name for name in after if after[name]["scores"] != before[name]["scores"]]
+        assert changed == ["elpv-simple_texture-daf-0"]
 
         invert(sorted((project.cells / "images").iterdir())[0])
-        assert to_run(project) == declared
+        assert to_run(project) == {f"elpv-simple_texture-{name}-0" for name in ("broken", "daf")}

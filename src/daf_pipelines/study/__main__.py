@@ -43,7 +43,9 @@ def main() -> None:
 @_explained
 def run(folder: Path, workers: int | None, limit: int | None) -> None:
     """Run the cells that are not finished."""
-    runner = Runner(folder, Study.read(folder), workers)
+    study = Study.read(folder)
+    study.check_strategies()
+    runner = Runner(folder, study, workers)
     runner.run(runner.waiting()[:limit])
 
 

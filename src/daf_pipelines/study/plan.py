@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from daf_pipelines.errors import ParameterError
-from daf_pipelines.parameters import DatasetParams, Section
+from daf_pipelines.parameters import DatasetParams, Section, SynthesisParams
 from daf_pipelines.run_parameters import RunParameters
 
 STUDY_FILE = "study.yml"
@@ -132,6 +132,19 @@ class Study(Section):
                 self.parameters(cell)
             except ParameterError as error:
                 raise ParameterError(f"{file}, cell {cell.name}: {error}") from error
+
+    def check_strategies(self) -> None:
+        """Refuse unknown strategies, and textures that are not there: every cell meets them all.
+
+        Raises:
+            DataError: no such folder of textures.
+            ParameterError: an unknown name, or a parameter that an operator cannot have.
+        """
+        from daf_pipelines.training.experiment import check_strategies
+
+        for name in self.grid.strategy:
+            section = merged(self.recipe.get("synthesis", {}), self._synthesis(name))
+            check_strategies(SynthesisParams.model_validate(section))
 
     def cells(self) -> list[Cell]:
         """All cells, in the order in which they are to be run."""
