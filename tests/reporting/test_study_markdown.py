@@ -114,7 +114,7 @@ class TestParts:
         text = document(made_study(quality, methods=("daf",), strategies=("nsa",)))
         assert "no verdict over images" in text
         assert "No two strategies of both methods yet" in text
-        assert "No cell has been tried on the outliers" in text
+        assert "What a choice costs is not known" in text
         assert "nan" not in text
 
     def test_without_the_reference(self):

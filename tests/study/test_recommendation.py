@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from daf_pipelines.reporting.study_markdown import study_markdown
+from daf_pipelines.reporting.study_page import study_page
+from daf_pipelines.study.readout import read_out
 from daf_pipelines.study.recommendation import (
     CRITERIA,
     mean_all,
@@ -151,3 +154,27 @@ class TestSummary:
         names = set(regret_summary(recommendation_table(Measured(cells, 10)))["criterion"])
         assert {"always a", "always b", "random"} <= names
         assert "always c" not in names
+
+
+class TestWithoutDefects:
+    def test_criteria_choose_all_the_same(self):
+        """Good parts only: no metric to hold a choice against, but there is a choice."""
+        tried = {
+            "draem": {"draem": 0.9, "nsa": 0.6, "cutpaste": 0.7},
+            "nsa": {"draem": 0.8, "nsa": 0.9, "cutpaste": 0.8},
+            "cutpaste": {"draem": 0.7, "nsa": 0.7, "cutpaste": 0.95},
+        }
+        cells = []
+        for strategy, transfer in tried.items():
+            cell = made_cell(strategy=strategy, transfer=transfer)
+            good = "0" * len(cell["labels"])
+            cells.append(Cell.model_validate(cell | {"labels": good, "metrics": {}}))
+        readout = read_out(cells, 100)
+        assert readout.regrets.empty
+        chosen = readout.choices.set_index("criterion")["chosen"]
+        assert chosen["mean_other image_auroc"] == "nsa"
+        assert chosen["own image_auroc"] == "cutpaste"
+        summary = study_markdown(readout, "command")
+        assert "What a choice costs is not known" in summary
+        assert "| elpv mono | 0 | nsa | nsa | nsa | nsa | cutpaste |" in summary
+        assert "cutpaste" in study_page(readout, {}, "command")

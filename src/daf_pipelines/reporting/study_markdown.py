@@ -108,6 +108,10 @@ def _recommendation(readout: Readout) -> Iterator[str]:
         yield _table(study_tables.regrets(readout, REFERENCE, PAGE_TARGET))
         yield f"What {best} chooses:"
         yield _table(study_tables.choices(readout, REFERENCE, PAGE_TARGET, best))
+    chosen = study_tables.without_defects(readout, REFERENCE)
+    if chosen.rows:
+        yield "What each criterion chooses, by image AUROC on held-out normals and their outliers:"
+        yield _table(chosen)
 
 
 def _paragraphs(texts: Mapping[str, str]) -> Iterator[str]:

@@ -55,6 +55,7 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         best=best,
         regrets=study_tables.regrets(readout, REFERENCE, PAGE_TARGET),
         choices=study_tables.choices(readout, REFERENCE, PAGE_TARGET, best or ""),
+        chosen=study_tables.without_defects(readout, REFERENCE),
         coverage=study_tables.coverage(readout),
         method=method(readout),
     )

@@ -211,6 +211,25 @@ def choices(readout: Readout, method: str, target: str, criterion: str) -> Table
     return Table([*columns, "at random"], rows)
 
 
+def without_defects(readout: Readout, method: str) -> Table:
+    """What criteria choose from normals and synthetic outliers alone, of image AUROC."""
+    table = readout.choices[readout.choices["method"].eq(method)]
+    table = table[table["criterion"].str.endswith(" image_auroc")]
+    chosen = table.pivot_table(
+        index=["dataset", "category", "seed"],
+        columns="criterion",
+        values="chosen",
+        aggfunc="first",
+        sort=False,
+    )
+    rows = [
+        [name_of((dataset, category)), str(seed), *map(str, row)]
+        for (dataset, category, seed), row in zip(chosen.index, chosen.to_numpy(), strict=True)
+    ]
+    names = [str(name).removesuffix(" image_auroc") for name in chosen.columns]
+    return Table(["data", "seed", *names], rows)
+
+
 def best_criterion(readout: Readout, method: str, target: str) -> str | None:
     """The criterion with the smallest mean regret, as the advice names it; None: there is none."""
     table = readout.regrets

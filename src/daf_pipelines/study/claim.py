@@ -158,7 +158,7 @@ def advice(summary: pd.DataFrame, method: str, target: str) -> str:
     is_fixed, is_random = names.str.startswith(ALWAYS), names.eq(RANDOM)
     criteria = part[~is_fixed & ~is_random]
     if criteria.empty:
-        return "No cell has been tried on the outliers of other strategies yet."
+        return "What a choice costs is not known: no two detectors have been tested on defects."
     best = criteria.sort_values("mean_regret", kind="stable").iloc[0]
     random = part[is_random].iloc[0]
     numbers = (

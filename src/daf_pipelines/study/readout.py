@@ -7,7 +7,11 @@ import pandas as pd
 
 from daf_pipelines.study import plan
 from daf_pipelines.study.claim import Verdict, verdicts
-from daf_pipelines.study.recommendation import recommendation_table, regret_summary
+from daf_pipelines.study.recommendation import (
+    choices_table,
+    recommendation_table,
+    regret_summary,
+)
 from daf_pipelines.study.results import Cell, missing_cells, study_table
 from daf_pipelines.study.robustness import Measured, comparisons_table, robustness_table
 from daf_pipelines.study.seeds import rank_stability_table, seed_tests_table
@@ -27,6 +31,7 @@ class Readout:
         seed_tests: :func:`~daf_pipelines.study.seeds.seed_tests_table`.
         rank_stability: :func:`~daf_pipelines.study.seeds.rank_stability_table`.
         recommendation: :func:`~daf_pipelines.study.recommendation.recommendation_table`.
+        choices: :func:`~daf_pipelines.study.recommendation.choices_table`.
         regrets: :func:`~daf_pipelines.study.recommendation.regret_summary`.
         verdicts: :func:`~daf_pipelines.study.claim.verdicts`.
     """
@@ -40,6 +45,7 @@ class Readout:
     seed_tests: pd.DataFrame
     rank_stability: pd.DataFrame
     recommendation: pd.DataFrame
+    choices: pd.DataFrame
     regrets: pd.DataFrame
     verdicts: list[Verdict]
 
@@ -67,6 +73,7 @@ def read_out(
         seed_tests=seed_tests_table(measured),
         rank_stability=rank_stability_table(measured),
         recommendation=recommendation,
+        choices=choices_table(measured),
         regrets=regret_summary(recommendation),
         verdicts=verdicts(comparisons),
     )

@@ -5,7 +5,7 @@ strategy. A criterion ranks strategies by these results alone; on the real defec
 the oracle, which knows them, shows what was to be had.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from daf_pipelines.study.seeds import permutation_test
 MEASURES = ("image_auroc", "image_ap", "pixel_ap")
 TARGETS = ("image_auroc", "image_ap", "pixel_ap")
 RANDOM, ALWAYS = "random", "always "
+CHOICES = ["dataset", "category", "method", "seed", "criterion", "chosen"]
 REGRETS = [
     *("dataset", "category", "method", "seed", "target", "criterion", "candidates"),
     *("chosen", "value", "oracle", "oracle_value", "regret", "rank_correlation"),
@@ -110,14 +111,8 @@ def _choices(cells: Strategies, target: str) -> list[dict[str, Any]]:
         return []
     values = pd.Series({name: cell.metric(target) for name, cell in candidates.items()})
     rows = []
-    for measure in MEASURES:
-        results = transfer_results(candidates.values(), measure)
-        if results.shape[1] < 2:
-            continue
-        for name, criterion in CRITERIA.items():
-            judged = criterion(results).reindex(values.index)
-            if judged.notna().all():
-                rows.append({"criterion": f"{name} {measure}"} | _choice(judged, values))
+    for criterion, judged in _judgements(list(candidates.values())):
+        rows.append({"criterion": criterion} | _choice(judged.reindex(values.index), values))
     for name in values.index:
         fixed = pd.Series(values.index == name, values.index, dtype=float)
         rows.append(
@@ -153,6 +148,39 @@ def _choice(judged: "pd.Series[float]", values: "pd.Series[float]") -> dict[str,
         "regret": values.max() - chosen.mean(),
         "rank_correlation": stats.spearmanr(judged, values).statistic if varies else np.nan,
     }
+
+
+def choices_table(measured: Measured) -> pd.DataFrame:
+    """What each criterion chooses, whether or not there are defects to hold it against.
+
+    Returns:
+        One row per ``dataset``, ``category``, ``method``, ``seed`` and ``criterion``, and the
+        ``chosen`` strategies, as in :func:`recommendation_table`.
+    """
+    rows = []
+    for data in measured.data():
+        for method in measured.methods(data):
+            for seed in measured.seeds(data):
+                cells = measured.strategies(data, method, seed, None)
+                about = dict(zip(CHOICES, (*data, method, seed), strict=False))
+                for criterion, judged in _judgements([c for c in cells.values() if c.transfer]):
+                    best = judged.index[judged >= judged.max() - 1e-12]
+                    rows.append(about | {"criterion": criterion, "chosen": ", ".join(best)})
+    return pd.DataFrame(rows, columns=CHOICES)
+
+
+def _judgements(candidates: Sequence[Cell]) -> Iterator[tuple[str, "pd.Series[float]"]]:
+    """Each criterion that can tell candidates apart, and what it gives them, by strategy."""
+    if len(candidates) < 2:
+        return
+    for measure in MEASURES:
+        results = transfer_results(candidates, measure)
+        if results.shape[1] < 2:
+            continue
+        for name, criterion in CRITERIA.items():
+            judged = criterion(results)
+            if judged.notna().all():
+                yield f"{name} {measure}", judged
 
 
 def regret_summary(table: pd.DataFrame) -> pd.DataFrame:

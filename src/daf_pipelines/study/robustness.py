@@ -84,13 +84,13 @@ class Measured:
         """Seeds that have a cell."""
         return sorted({cell.seed for cell in self.cells if cell.data == data})
 
-    def strategies(self, data: Data, method: str, seed: int, metric: str) -> Strategies:
-        """The cells that have the metric, by strategy ("" without synthesis), in order."""
+    def strategies(self, data: Data, method: str, seed: int, metric: str | None) -> Strategies:
+        """The cells that have the metric, if one is named, by strategy ("" without), in order."""
         found = {
             cell.strategy or "": cell
             for cell in self.cells
             if (cell.data, cell.method, cell.seed) == (data, method, seed)
-            and np.isfinite(cell.metric(metric))
+            and (metric is None or np.isfinite(cell.metric(metric)))
         }
         return dict(sorted(found.items()))
 
