@@ -125,4 +125,4 @@ class TestAdvice:
 
     def test_no_transfer_yet(self):
         summary = self.summary().iloc[:0]
-        assert "No cell has been tried" in advice(summary, "daf", "image_auroc")
+        assert "What a choice costs is not known" in advice(summary, "daf", "image_auroc")
