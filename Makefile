@@ -52,7 +52,7 @@ compare: $(INSTALLED) ## Compare the newest runs, or those that ARGS names
 study: $(INSTALLED) ## Run what a study lacks, then read it out: STUDY=robustness (days, resumable)
 	@status=0; $(IN_VENV) DAF_DATASETS="$(DAF_DATASETS)" \
 		python -m daf_pipelines.study run studies/$(STUDY) $(ARGS) || status=$$?; \
-	$(MAKE) --no-print-directory study-report; exit $$status
+	$(MAKE) --no-print-directory study-report || status=$$?; exit $$status
 
 study-smoke: ## The same for a study of minutes, to see that it works
 	@$(MAKE) --no-print-directory study STUDY=smoke

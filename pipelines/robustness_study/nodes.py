@@ -25,9 +25,15 @@ IN_FIGURE, ON_PAGE = 2, 6
 
 
 def read(study: StudyParams) -> Readout:
-    """The cells, and all that is computed of them."""
+    """The declared cells, and all that is computed of them."""
     declared = Study.read(study.folder).cells()
-    return read_out(read_cells(study.folder / "cells"), study.replicates, declared)
+    known = {(cell.dataset, cell.strategy, cell.method, cell.seed) for cell in declared}
+    cells = [
+        cell
+        for cell in read_cells(study.folder / "cells")
+        if (cell.dataset, cell.strategy, cell.method, cell.seed) in known
+    ]
+    return read_out(cells, study.replicates, declared)
 
 
 def tables(study_readout: Readout) -> tuple[pd.DataFrame, ...]:

@@ -20,7 +20,7 @@ TABLES = {
     *("study_rank_stability", "study_recommendation", "study_regrets"),
 }
 DECLARED = """
-name: made_up
+name: study
 grid:
   dataset: [elpv]
   strategy: [draem, nsa]

@@ -41,8 +41,10 @@ BASE: dict[str, Any] = {
 
 def read(folder: Path, changes: dict[str, Any] | None = None) -> Study:
     text = yaml.safe_dump(merge(BASE, changes or {}))
-    (folder / "study.yml").write_text(text, encoding="utf-8")
-    return Study.read(folder)
+    small = folder / "small"
+    small.mkdir(exist_ok=True)
+    (small / "study.yml").write_text(text, encoding="utf-8")
+    return Study.read(small)
 
 
 class TestCells:
@@ -117,6 +119,11 @@ class TestMistakes:
             ({"grid": {"dataset": ["a-b"]}}, "grid.dataset.0"),
             ({"grid": {"sed": [0]}}, "grid.sed: Extra inputs"),
             ({"recipe": {"model": {"decoder": {"widht": 8}}}}, "cell .*widht: unknown parameter"),
+            ({"name": "large"}, "name to be that of its folder, small, .*; got large"),
+            ({"grid": {"seed": [0, 1], "strategy": ["draem", "draem"]}}, "grid has draem twice"),
+            ({"grid": {"reference": ["daf"]}}, "grid has daf twice"),
+            ({"order": [{"method": ["dfa"]}]}, "order has dfa, which grid does not name"),
+            ({"recipe": {"dataset": None}}, "recipe.dataset: Input should be a valid dictionary"),
             ({"methods": {"bare": {"sorcery": {}}}}, "cell parts-draem-bare-0: sorcery"),
         ],
     )
@@ -125,7 +132,7 @@ class TestMistakes:
     ) -> None:
         with pytest.raises(ParameterError, match=message) as caught:
             read(tmp_path, changes)
-        assert str(tmp_path / "study.yml") in str(caught.value)
+        assert str(tmp_path / "small/study.yml") in str(caught.value)
 
     @pytest.mark.parametrize(
         ("entry", "message"),

@@ -22,7 +22,7 @@ from daf_pipelines.study.processes import start, wait
 
 WORK = Path("data/study")
 UNKEPT = {"inference", "comparison", "study"}  # sections that no cell reads
-DIGITS = 6
+DIGITS = 9  # a float32 exactly: rounding must not make ties
 TAIL = 15  # lines of the log that an error shows
 
 

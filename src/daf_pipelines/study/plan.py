@@ -87,7 +87,7 @@ class Study(Section):
     datasets: dict[Name, Parameters]
     strategies: dict[Name, Parameters]
     methods: dict[Name, Parameters]
-    recipe: Parameters
+    recipe: dict[Name, Parameters]
     order: list[Turn] = Field([], description="Cells that no turn takes come last.")
 
     @model_validator(mode="after")
@@ -101,6 +101,13 @@ class Study(Section):
             missing = [name for name in names if name not in getattr(self, section)]
             if missing:
                 raise ValueError(f"{section} lacks {missing[0]}, which grid names")
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                raise ValueError(f"grid has {twice[0]} twice")
+        ordered = {name for turn in self.order for name in turn.method or []}
+        unknown = sorted(ordered - set(wanted["methods"]))
+        if unknown:
+            raise ValueError(f"order has {unknown[0]}, which grid does not name")
         return self
 
     @classmethod
@@ -117,12 +124,18 @@ class Study(Section):
             raise ParameterError(
                 f"{file} not found. Name the folder of a study, as studies/robustness."
             ) from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ParameterError(f"{file} is not valid YAML: {error}") from error
         except ValidationError as error:
             faults = "; ".join(_explain(fault) for fault in error.errors())
             example = f"See studies/robustness/{STUDY_FILE}."
             raise ParameterError(f"{file}: {faults}. {example}") from error
+        place = folder.resolve().name
+        if study.name != place:
+            raise ParameterError(
+                f"{file}: expected name to be that of its folder, {place}, by which results are "
+                f"kept; got {study.name}. Correct name."
+            )
         study._check_cells(file)
         return study
 
@@ -195,7 +208,7 @@ class Study(Section):
     def dataset(self, name: str) -> Parameters:
         """Section ``dataset`` of a dataset's cells, environment variables in its root replaced."""
         section = dict(self.recipe.get("dataset", {})) | self.datasets[name]
-        if section.get("root") is not None:
+        if isinstance(section.get("root"), str):
             section["root"] = os.path.expandvars(section["root"])
         return section
 

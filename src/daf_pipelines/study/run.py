@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from daf_pipelines.errors import DAFError
+from daf_pipelines.locks import locked
 from daf_pipelines.study.cell import WORK
 from daf_pipelines.study.plan import Cell, Study
 from daf_pipelines.study.processes import start
@@ -23,7 +24,7 @@ LOG = logging.getLogger(__name__)
 MOST_WORKERS = 4  # by default; each takes up to 2.5 GiB
 LOOK_EVERY = 0.5  # seconds
 ATTEMPTS = 2
-DVC = (sys.executable, "-m", "dvc")
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # or a finished cell might be lost
 
 
 class StudyError(DAFError):
@@ -75,7 +76,8 @@ class Runner:
         total = len(cells)
         LOG.info("%s: %d cells to run, %d at once", self._study.name, total, len(self._slots))
         queue, failed = deque(cells), []
-        with self._stoppable():
+        lock = self._log("run").with_suffix(".lock")
+        with locked(lock, f"The study {self._study.name}"), self._stoppable():
             while (queue and not self._stopped) or self._running:
                 self._fill(queue)
                 time.sleep(LOOK_EVERY)
@@ -89,13 +91,13 @@ class Runner:
                         queue.append(job.cell)
                     else:
                         failed.append(job.cell)
-        if self._stopped:
-            raise StudyError(
-                f"Stopped by {self._stopped.name}; {self._done} of {total} cells were finished. "
-                "The same command goes on."
-            )
-        if failed:
-            raise StudyError(self._failures(failed))
+        stopped = self._stopped and (
+            f"Stopped by {self._stopped.name}; {self._done} of {total} cells were finished. "
+            "The same command goes on."
+        )
+        told = [text for text in (stopped, failed and self._failures(failed)) if text]
+        if told:
+            raise StudyError("\n".join(told))
 
     def _look_at(self, dataset: str) -> bool:
         with self._log(dataset).open("w", encoding="utf-8") as log:
@@ -126,6 +128,8 @@ class Runner:
             with self._log(cell.name).open("w", encoding="utf-8") as log:
                 process = start(self._repro(cell.stage), log, self._folder, self._slots[slot])
             self._running.append(_Job(cell, slot, process))
+            if self._stopped:  # while it was started
+                self._interrupt()
 
     def _ended(self) -> list[_Job]:
         ended = [job for job in self._running if job.process.poll() is not None]
@@ -157,19 +161,22 @@ class Runner:
     def _repro(self, stage: str) -> list[str]:
         return [*DVC, "repro", "--single-item", stage]
 
+    def _interrupt(self) -> None:
+        for job in self._running:
+            with suppress(ProcessLookupError):
+                os.killpg(job.process.pid, signal.SIGINT)
+
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM is passed on to the cells, which save their state."""
+        """SIGINT, SIGTERM or a closed terminal end the cells at work, which save their state."""
 
         def stop(number: int, _: FrameType | None) -> None:
             if self._stopped is None:
                 LOG.info("Stopping: the cells at work save their state ...")
             self._stopped = signal.Signals(number)
-            for job in self._running:
-                with suppress(ProcessLookupError):
-                    os.killpg(job.process.pid, signal.SIGINT)
+            self._interrupt()
 
-        numbers = signal.SIGINT, signal.SIGTERM
+        numbers = [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
         before = [signal.signal(number, stop) for number in numbers]
         try:
             yield
@@ -186,7 +193,9 @@ def _slots(workers: int | None) -> list[Mapping[str, str]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     count = workers or gpus or min(cores or 1, MOST_WORKERS)
     if gpus:
-        return [{"CUDA_VISIBLE_DEVICES": str(k % gpus)} for k in range(count)]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(k) for k in range(gpus)]
+        return [{"CUDA_VISIBLE_DEVICES": names[k % gpus]} for k in range(count)]
     return [{"OMP_NUM_THREADS": str(max(1, (cores or 1) // count))}] * count
 
 

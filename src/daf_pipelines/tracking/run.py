@@ -124,7 +124,7 @@ class ExperimentRun:
             if tags:
                 opened.tag(**tags)
             if tags and STUDY in tags:
-                parent = _study_run(client, experiment, tags[STUDY])
+                parent = _study_run(client, tracking_uri(config), experiment, tags[STUDY])
                 opened.tag(**{MLFLOW_PARENT_RUN_ID: parent})
         except MlflowException as error:
             raise _refusal(tracking_uri(config), error) from error
@@ -171,7 +171,7 @@ class ExperimentRun:
             ParameterError: MLflow refuses the tracking store.
         """
         client, experiment = _connect(config, config["experiment"])
-        run_id = _study_run(client, experiment, study)
+        run_id = _study_run(client, tracking_uri(config), experiment, study)
         return cls(client, RunRecord(run_id, ""), is_new=False)
 
     def _describe(self, parameters: dict[str, Any], project: Path) -> None:
@@ -249,22 +249,17 @@ class ExperimentRun:
         self.client.set_terminated(self.record.run_id, status)
 
 
-def _study_run(client: MlflowClient, experiment: str, study: str) -> str:
+def _study_run(client: MlflowClient, uri: str, experiment: str, study: str) -> str:
     """Id of the run that those of a study lie under; it is made where there is none."""
     condition = f"tags.{KIND} = '{STUDY}' and tags.{STUDY} = '{study}'"
-
-    def first() -> str | None:
-        order = ["attributes.start_time ASC", "attributes.run_id ASC"]
-        found = client.search_runs([experiment], condition, order_by=order, max_results=1)
-        return str(found[0].info.run_id) if found else None
-
-    if first() is None:
+    with _alone(uri):  # its first cells may look for it at once
+        found = client.search_runs([experiment], condition, max_results=1)
+        if found:
+            return str(found[0].info.run_id)
         told = {KIND: STUDY, STUDY: study}
         made = client.create_run(experiment, run_name=f"study-{study}", tags=told).info.run_id
-        if first() != made:  # another cell was quicker
-            client.delete_run(made)
         client.set_terminated(made)
-    return str(first())
+        return str(made)
 
 
 def _can_go_on(client: MlflowClient, run_id: str, restart: bool) -> bool:
@@ -286,7 +281,7 @@ def find_experiment(config: dict[str, Any], name: str) -> tuple[MlflowClient, st
         with _alone(uri):
             client = MlflowClient(uri)
             found = client.get_experiment_by_name(name)
-    except (MlflowException, ImportError, SQLAlchemyError) as error:  # no driver, no database
+    except (MlflowException, ImportError, OSError, SQLAlchemyError) as error:
         raise _refusal(uri, error) from error
     return client, str(found.experiment_id) if found else None
 
