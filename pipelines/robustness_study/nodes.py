@@ -1,5 +1,6 @@
 """Nodes of the robustness study pipeline."""
 
+import logging
 from typing import Any
 
 import pandas as pd
@@ -15,25 +16,30 @@ from daf_pipelines.reporting.study_markdown import study_markdown
 from daf_pipelines.reporting.study_page import study_page
 from daf_pipelines.reporting.study_pictures import disputed
 from daf_pipelines.study.disagreement import pictured
+from daf_pipelines.study.lock import outdated
 from daf_pipelines.study.plan import Study
 from daf_pipelines.study.readout import Readout, read_out
 from daf_pipelines.study.results import read_cells
 
+LOG = logging.getLogger(__name__)
 COMMAND = "kedro run --pipelines robustness_study"
 IN_FIGURE, ON_PAGE = 2, 6
 """Images of a dataset and category."""
 
 
 def read(study: StudyParams) -> Readout:
-    """The declared cells, and all that is computed of them."""
-    declared = Study.read(study.folder).cells()
-    known = {(cell.dataset, cell.strategy, cell.method, cell.seed) for cell in declared}
-    cells = [
-        cell
-        for cell in read_cells(study.folder / "cells")
-        if (cell.dataset, cell.strategy, cell.method, cell.seed) in known
-    ]
-    return read_out(cells, study.replicates, declared)
+    """The declared cells as far as they are up to date, and all that is computed of them."""
+    plan = Study.read(study.folder)
+    old = outdated(study.folder, plan)
+    if old:
+        LOG.warning(
+            "Left out: %s with other parameters or images than the study has now (%s%s). "
+            "make study runs them again.",
+            *("1 cell" if len(old) == 1 else f"{len(old)} cells", old[0].name),
+            " ..." if len(old) > 1 else "",
+        )
+    kept = [cell for cell in plan.cells() if cell not in old]
+    return read_out(read_cells(study.folder / "cells", kept), study.replicates, plan.cells())
 
 
 def tables(study_readout: Readout) -> tuple[pd.DataFrame, ...]:

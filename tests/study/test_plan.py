@@ -10,8 +10,7 @@ from daf_pipelines.errors import DAFError, ParameterError
 from daf_pipelines.pipeline_registry import EXPERIMENT
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.study import plan
-from daf_pipelines.study.plan import Cell, Study
-from small_project import merge
+from daf_pipelines.study.plan import Cell, Study, merged
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted(path.parent for path in (ROOT / "studies").glob("*/study.yml"))
@@ -40,7 +39,7 @@ BASE: dict[str, Any] = {
 
 
 def read(folder: Path, changes: dict[str, Any] | None = None) -> Study:
-    text = yaml.safe_dump(merge(BASE, changes or {}))
+    text = yaml.safe_dump(merged(BASE, changes or {}))
     small = folder / "small"
     small.mkdir(exist_ok=True)
     (small / "study.yml").write_text(text, encoding="utf-8")
@@ -118,16 +117,14 @@ class TestMistakes:
             ({"grid": {"seed": [-1]}}, "grid.seed.0: .* greater than or equal to 0"),
             ({"grid": {"dataset": ["a-b"]}}, "grid.dataset.0"),
             ({"grid": {"sed": [0]}}, "grid.sed: Extra inputs"),
-            ({"recipe": {"model": {"decoder": {"widht": 8}}}}, "cell .*widht: unknown parameter"),
             ({"name": "large"}, "name to be that of its folder, small, .*; got large"),
             ({"grid": {"seed": [0, 1], "strategy": ["draem", "draem"]}}, "grid has draem twice"),
             ({"grid": {"reference": ["daf"]}}, "grid has daf twice"),
             ({"order": [{"method": ["dfa"]}]}, "order has dfa, which grid does not name"),
             ({"recipe": {"dataset": None}}, "recipe.dataset: Input should be a valid dictionary"),
-            ({"methods": {"bare": {"sorcery": {}}}}, "cell parts-draem-bare-0: sorcery"),
         ],
     )
-    def test_one_message_before_any_cell(
+    def test_in_what_is_declared(
         self, changes: dict[str, Any], message: str, tmp_path: Path
     ) -> None:
         with pytest.raises(ParameterError, match=message) as caught:
@@ -135,15 +132,23 @@ class TestMistakes:
         assert str(tmp_path / "small/study.yml") in str(caught.value)
 
     @pytest.mark.parametrize(
-        ("entry", "message"),
-        [({"texture_root": "nowhere"}, "nowhere"), ({"strategy": "drem"}, "drem.*draem")],
+        ("changes", "message"),
+        [
+            (
+                {"recipe": {"model": {"decoder": {"widht": 8}}}},
+                "study.yml, cell parts-draem-daf-0: .*widht: unknown parameter",
+            ),
+            ({"methods": {"bare": {"sorcery": {}}}}, "cell parts-draem-bare-0: sorcery"),
+            ({"strategies": {"draem": {"texture_root": "nowhere"}}}, "nowhere"),
+            ({"strategies": {"draem": {"strategy": "drem"}}}, "drem.*draem"),
+        ],
     )
-    def test_a_strategy_that_no_cell_can_be_tried_on(
-        self, entry: dict[str, Any], message: str, tmp_path: Path
+    def test_in_a_cell_before_any_is_run(
+        self, changes: dict[str, Any], message: str, tmp_path: Path
     ) -> None:
-        study = read(tmp_path, {"strategies": {"draem": entry}})
+        study = read(tmp_path, changes)
         with pytest.raises(DAFError, match=message):
-            study.check_strategies()
+            study.check()
 
     def test_no_study(self, tmp_path: Path) -> None:
         with pytest.raises(ParameterError, match=r"study.yml not found. Name the folder"):
@@ -164,7 +169,7 @@ class TestStudiesOfTheProject:
     @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
     def test_they_can_be_run(self, folder: Path) -> None:
         study = Study.read(folder)
-        assert study.name == folder.name
+        study.check()
         assert study.cells()
 
     @pytest.mark.parametrize("name", ["robustness", "ablations"])

@@ -16,7 +16,8 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from daf_pipelines.metrics import METRICS
-from daf_pipelines.study.plan import STUDY_FILE
+from daf_pipelines.study.lock import outdated
+from daf_pipelines.study.plan import STUDY_FILE, Study
 from project_copy import ProjectCopy, copy_project, invert
 from small_project import merge
 
@@ -40,6 +41,11 @@ def change(project: ProjectCopy, changes: dict[str, Any]) -> None:
 
 def to_run(project: ProjectCopy) -> set[str]:
     return set(project.execute(*STUDY, "list", SMOKE).split())
+
+
+def outdated_cells(project: ProjectCopy) -> set[str]:
+    folder = project.folder / SMOKE
+    return {cell.name for cell in outdated(folder, Study.read(folder))}
 
 
 def cells(project: ProjectCopy) -> dict[str, dict[str, Any]]:
@@ -119,7 +125,7 @@ class TestSmokeStudy:
         assert set(project.commit()) == made | {f"{SMOKE}/dvc.lock", f"{SMOKE}/data/elpv.json"}
 
         change(project, {"strategies": {"simple_texture": {"match_grey": False}}})
-        assert to_run(project) == {"elpv-simple_texture-daf-0"}
+        assert to_run(project) == outdated_cells(project) == {"elpv-simple_texture-daf-0"}
 
         # A cell that cannot work does not keep the others from it.
         change(project, {"methods": {"broken": {"decoder_training": {"device": "cuda:99"}}}})
@@ -136,3 +142,4 @@ class TestSmokeStudy:
 
         invert(sorted((project.cells / "images").iterdir())[0])
         assert to_run(project) == {f"elpv-simple_texture-{name}-0" for name in ("broken", "daf")}
+        assert outdated_cells(project) == {"elpv-simple_texture-daf-0"}

@@ -44,7 +44,7 @@ def main() -> None:
 def run(folder: Path, workers: int | None, limit: int | None) -> None:
     """Run the cells that are not finished."""
     study = Study.read(folder)
-    study.check_strategies()
+    study.check()
     runner = Runner(folder, study, workers)
     runner.run(runner.waiting()[:limit])
 

@@ -17,8 +17,8 @@ from daf_pipelines.errors import DAFError
 from daf_pipelines.resources import git_commit, machine
 from daf_pipelines.sources.folders import written_file
 from daf_pipelines.sources.manifest import data_hash, make_manifest, read_dataset
+from daf_pipelines.study import processes
 from daf_pipelines.study.plan import Cell, Study
-from daf_pipelines.study.processes import start, wait
 
 WORK = Path("data/study")
 UNKEPT = {"inference", "comparison", "study"}  # sections that no cell reads
@@ -67,7 +67,7 @@ def _kedro_run(cell: Cell, work: Path) -> None:
     log = work / "log.txt"
     command = [sys.executable, "-m", "kedro", "run", "--config", str(work / "run.yml")]
     with log.open("w", encoding="utf-8") as file:
-        status = wait(start(command, file))
+        status = processes.run(command, file)
     if status:
         end = "\n".join(log.read_text(encoding="utf-8").splitlines()[-TAIL:])
         raise CellError(f"The run of cell {cell.name} ended with status {status} ({log}):\n{end}")

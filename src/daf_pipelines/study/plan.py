@@ -112,10 +112,10 @@ class Study(Section):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """The study in a folder, with every cell's parameters checked.
+        """The study in a folder; what its cells' parameters are is not looked at.
 
         Raises:
-            ParameterError: there is no such file, or it holds what cannot work.
+            ParameterError: there is no such file, or it does not declare a study.
         """
         file = folder / STUDY_FILE
         try:
@@ -136,25 +136,19 @@ class Study(Section):
                 f"{file}: expected name to be that of its folder, {place}, by which results are "
                 f"kept; got {study.name}. Correct name."
             )
-        study._check_cells(file)
         return study
 
-    def _check_cells(self, file: Path) -> None:
-        for cell in self.cells():
-            try:
-                self.parameters(cell)
-            except ParameterError as error:
-                raise ParameterError(f"{file}, cell {cell.name}: {error}") from error
-
-    def check_strategies(self) -> None:
-        """Refuse unknown strategies, and textures that are not there: every cell meets them all.
+    def check(self) -> None:
+        """Refuse what cannot work in any cell, before the first is run.
 
         Raises:
             DataError: no such folder of textures.
-            ParameterError: an unknown name, or a parameter that an operator cannot have.
+            ParameterError: an unknown parameter or strategy, or a value that cannot be.
         """
         from daf_pipelines.training.experiment import check_strategies
 
+        for cell in self.cells():
+            self.parameters(cell)
         for name in self.grid.strategy:
             section = merged(self.recipe.get("synthesis", {}), self._synthesis(name))
             check_strategies(SynthesisParams.model_validate(section))
@@ -203,7 +197,10 @@ class Study(Section):
         sections: Parameters = {name: {} for name in RunParameters.sections()}
         for part in (self.recipe, chosen, self.methods[cell.method]):
             sections = merged(sections, part)
-        return RunParameters.of(sections)
+        try:
+            return RunParameters.of(sections)
+        except ParameterError as error:
+            raise ParameterError(f"{STUDY_FILE}, cell {cell.name}: {error}") from error
 
     def dataset(self, name: str) -> Parameters:
         """Section ``dataset`` of a dataset's cells, environment variables in its root replaced."""

@@ -3,11 +3,11 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, MappingProxyType
-from typing import IO, Any
+from types import MappingProxyType
+from typing import IO
 
 
 def start(
@@ -28,27 +28,37 @@ def start(
     )
 
 
-def wait(process: "subprocess.Popen[Any]") -> int:
-    """Wait for a child to end. SIGINT and SIGTERM are passed on to it: it ends in its own time.
+def run(command: Sequence[str], output: IO[str]) -> int:
+    """Run a child. SIGINT and SIGTERM are passed on to it: it ends in its own time.
 
     Returns:
         Its exit status.
     """
-    with passing_on(process):
+    process: subprocess.Popen[str] | None = None
+    early: list[int] = []
+
+    def pass_on(number: int) -> None:
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    with handled((signal.SIGINT, signal.SIGTERM), pass_on):
+        process = start(command, output)
+        for number in early:
+            process.send_signal(number)
         return process.wait()
 
 
 @contextmanager
-def passing_on(process: "subprocess.Popen[Any]") -> Iterator[None]:
-    """Pass SIGINT and SIGTERM on to a child, instead of ending of them."""
-
-    def pass_on(number: int, _: FrameType | None) -> None:
-        process.send_signal(number)
-
-    numbers = signal.SIGINT, signal.SIGTERM
-    before = [signal.signal(number, pass_on) for number in numbers]
+def handled(numbers: Iterable[int], handler: Callable[[int], None]) -> Iterator[None]:
+    """Call ``handler`` at these signals while the block runs."""
+    before = {
+        number: signal.signal(number, lambda received, _: handler(received))
+        for number in dict.fromkeys(numbers)
+    }
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

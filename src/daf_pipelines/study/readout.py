@@ -50,9 +50,7 @@ class Readout:
     verdicts: list[Verdict]
 
 
-def read_out(
-    cells: Sequence[Cell], replicates: int, declared: Sequence[plan.Cell] | None = None
-) -> Readout:
+def read_out(cells: Sequence[Cell], replicates: int, declared: Sequence[plan.Cell] = ()) -> Readout:
     """All tables of a study, however much of it there is.
 
     Args:

@@ -79,7 +79,7 @@ class Cell(_Record):
     metrics: dict[str, Any]
     transfer: tuple[Transfer, ...] = ()
     test_images: str
-    labels: Annotated[str, Field(pattern="^[01]+$")]
+    labels: Annotated[str, Field(pattern="^[01]*$")]
     scores: tuple[float, ...]
     run_id: str
     git_commit: str
@@ -114,6 +114,11 @@ class Cell(_Record):
         return self
 
     @property
+    def declared(self) -> plan.Cell:
+        """The cell of the study that this is the result of."""
+        return plan.Cell(self.dataset, self.strategy, self.method, self.seed)
+
+    @property
     def data(self) -> Data:
         """Dataset and category."""
         return self.dataset, self.category
@@ -133,18 +138,23 @@ class Cell(_Record):
         return ", ".join(parts)
 
 
-def read_cells(folder: Path) -> list[Cell]:
+def read_cells(folder: Path, declared: Iterable[plan.Cell] | None = None) -> list[Cell]:
     """The cells of a study, by dataset, category, method, strategy and seed.
 
     Args:
         folder: With one JSON file a cell.
+        declared: The only ones that are read, if they are there. None: all.
 
     Raises:
         DataError: There is none; a file is not a cell; one cell is there twice; cells of one
             dataset, category and seed were not tested on the same images; a method has cells
             both with and without a strategy.
     """
-    cells = {file: _read(file) for file in sorted(folder.glob("*.json"))}
+    files = sorted(folder.glob("*.json"))
+    if declared is not None:
+        names = {cell.name for cell in declared}
+        files = [file for file in files if file.stem in names]
+    cells = {file: _read(file) for file in files}
     if not cells:
         raise DataError(
             f"{folder} has no cells: expected a JSON file for each trained detector. Run the study "
@@ -239,48 +249,18 @@ def study_table(cells: Sequence[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*IDENTITY, *METRICS, *DECISIONS, TRAINING, *PROVENANCE])
 
 
-def missing_cells(
-    cells: Sequence[Cell], declared: Sequence[plan.Cell] | None = None
-) -> pd.DataFrame:
-    """What has not been run yet of the whole that these cells are a part of.
-
-    Args:
-        cells: Those that have been run.
-        declared: All of the study. None: every strategy, method and seed that occurs anywhere, on
-            every dataset and category that occurs.
+def missing_cells(cells: Sequence[Cell], declared: Iterable[plan.Cell]) -> pd.DataFrame:
+    """What has not been run yet of a study.
 
     Returns:
         One row a missing cell: ``dataset``, ``category`` ("" where no cell of the dataset tells
         it), ``strategy``, ``method``, ``seed``.
     """
-    whole = _occurring(cells) if declared is None else _declared(cells, declared)
-    there = {(*cell.data, cell.strategy or "", cell.method, cell.seed) for cell in cells}
-    return pd.DataFrame([cell for cell in whole if cell not in there], columns=IDENTITY)
-
-
-def _declared(cells: Sequence[Cell], declared: Sequence[plan.Cell]) -> list[tuple[Any, ...]]:
+    there = {cell.declared for cell in cells}
     categories = dict(cell.data for cell in cells)
-    return [
-        (
-            cell.dataset,
-            categories.get(cell.dataset, ""),
-            cell.strategy or "",
-            cell.method,
-            cell.seed,
-        )
+    rows = [
+        vars(cell) | {"category": categories.get(cell.dataset, ""), "strategy": cell.strategy or ""}
         for cell in declared
+        if cell not in there
     ]
-
-
-def _occurring(cells: Sequence[Cell]) -> list[tuple[Any, ...]]:
-    data = sorted({cell.data for cell in cells})
-    seeds = sorted({cell.seed for cell in cells})
-    strategies = sorted({cell.strategy for cell in cells if cell.strategy is not None})
-    with_synthesis = {cell.method: cell.strategy is not None for cell in cells}
-    return [
-        (*one, strategy, method, seed)
-        for one in data
-        for method in ordered(with_synthesis)
-        for strategy in (strategies if with_synthesis[method] else [""])
-        for seed in seeds
-    ]
+    return pd.DataFrame(rows, columns=IDENTITY)

@@ -8,22 +8,23 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from daf_pipelines.errors import DAFError
 from daf_pipelines.locks import locked
 from daf_pipelines.study.cell import WORK
 from daf_pipelines.study.plan import Cell, Study
-from daf_pipelines.study.processes import start
+from daf_pipelines.study.processes import handled, start
 
 LOG = logging.getLogger(__name__)
 MOST_WORKERS = 4  # by default; each takes up to 2.5 GiB
 LOOK_EVERY = 0.5  # seconds
 ATTEMPTS = 2
+# The last: a closed terminal, which Windows does not tell of.
+STOPPING = signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # or a finished cell might be lost
 
 
@@ -77,7 +78,7 @@ class Runner:
         LOG.info("%s: %d cells to run, %d at once", self._study.name, total, len(self._slots))
         queue, failed = deque(cells), []
         lock = self._log("run").with_suffix(".lock")
-        with locked(lock, f"The study {self._study.name}"), self._stoppable():
+        with locked(lock, f"The study {self._study.name}"), handled(STOPPING, self._stop):
             while (queue and not self._stopped) or self._running:
                 self._fill(queue)
                 time.sleep(LOOK_EVERY)
@@ -166,23 +167,12 @@ class Runner:
             with suppress(ProcessLookupError):
                 os.killpg(job.process.pid, signal.SIGINT)
 
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """SIGINT, SIGTERM or a closed terminal end the cells at work, which save their state."""
-
-        def stop(number: int, _: FrameType | None) -> None:
-            if self._stopped is None:
-                LOG.info("Stopping: the cells at work save their state ...")
-            self._stopped = signal.Signals(number)
-            self._interrupt()
-
-        numbers = [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)]
-        before = [signal.signal(number, stop) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+    def _stop(self, number: int) -> None:
+        """End the cells at work, which save their state."""
+        if self._stopped is None:
+            LOG.info("Stopping: the cells at work save their state ...")
+        self._stopped = signal.Signals(number)
+        self._interrupt()
 
 
 def _slots(workers: int | None) -> list[Mapping[str, str]]:
