@@ -116,13 +116,18 @@ def parameters(dataset: str, root: Path | None) -> dict[str, Any]:
     import yaml
 
     raw = yaml.safe_load((ROOT / "conf/base/parameters.yml").read_text())
+    raw["dataset"] |= section_of(dataset, root)
+    return raw
+
+
+def section_of(dataset: str, root: Path | None) -> dict[str, Any]:
+    """Section ``dataset`` of its parameters."""
     section = dict(DATASETS[dataset])
     if section["root"] is not None:
         if root is None:
             raise SystemExit(f"{dataset}: --root is needed where DAF_TEST_DATASETS is not set")
         section["root"] = root / section["root"]
-    raw["dataset"] |= section
-    return raw
+    return section
 
 
 def score(method: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -5,13 +5,16 @@ strategies that it was *not* trained on above all. The test columns are written 
 nothing is selected on them.
 
     python benchmarks/recipe.py --recipes staged joint --seeds 0 --out recipes.csv
+    python benchmarks/recipe.py --dataset "magnetic tile" --root path/to/datasets
+    python benchmarks/recipe.py --dataset source=folder root=path/to/images
 
-The dataset is the one of conf/base. What the file of results has already is not run again.
-``make recipe`` runs all, each in a process of its own, so that their memory is told apart.
+What the file of results has already is not run again. ``make recipe`` runs all on the dataset of
+conf/base, each in a process of its own, so that their memory is told apart.
 """
 
 import argparse
 import itertools
+import os
 import resource
 import tempfile
 import time
@@ -22,6 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from quality import DATASETS, section_of
 from torch import Tensor
 
 from daf_pipelines.metrics import image_auroc, pixel_ap
@@ -43,8 +47,8 @@ from daf_pipelines.training import TrainingData, initialise, train_decoder, trai
 BASE = Path(__file__).parents[1] / "conf/base/parameters.yml"
 # Scorings compared on every trained model: segmentation weight x pixels that an image score
 # averages, at 256 px (the paper: 3 and 50).
-WEIGHTS = (0.0, 3.0, 10.0, 30.0)
-TOP_PIXELS = (50, 500, 2000, 8000)
+WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0)
+TOP_PIXELS = (50, 500, 2000, 8000, 20000)
 
 # The strategies that recipes are told apart with; none of them reads the object's foreground.
 CRITERION = ("draem", "simple_texture", "cutpaste")
@@ -107,25 +111,38 @@ RECIPES: dict[str, Overrides] = {
         _rate(2e-3),
         {"teacher_student_training": {"length": 250}, "decoder_training": {"length": 300}},
     ),
+    "conf/base, cosine only": {"model": {"discrepancy": {"structure": "none"}}},
+    "conf/base, ssim": {"model": {"discrepancy": {"structure": "ssim", "normalise": "none"}}},
+    "conf/base, 0.75 x resolution": {},
+    "conf/base, 1.5 x resolution": {},
 }
+# The steps change with it, so that the time stays.
+RESOLUTIONS = {"conf/base, 0.75 x resolution": 0.75, "conf/base, 1.5 x resolution": 1.5}
+SIZE_STEP = 32
 
 
-def parameters(recipe: str) -> dict[str, Any]:
-    """conf/base with a recipe's overrides."""
-    return merge(yaml.safe_load(BASE.read_text()), RECIPES[recipe])
+def parameters(recipe: str, dataset: dict[str, Any]) -> dict[str, Any]:
+    """conf/base with a dataset and a recipe's overrides."""
+    raw = merge(yaml.safe_load(BASE.read_text()), {"dataset": dataset}, RECIPES[recipe])
+    if recipe in RESOLUTIONS:
+        size = raw["dataset"]["image_size"]
+        changed = round(size * RESOLUTIONS[recipe] / SIZE_STEP) * SIZE_STEP
+        raw["dataset"]["image_size"] = changed
+        for phase in ("teacher_student_training", "decoder_training"):
+            raw[phase]["length"] = round(raw[phase]["length"] * (size / changed) ** 2)
+    return raw
 
 
 def run(name: str, seed: int, dataset: dict[str, Any]) -> list[dict[str, Any]]:
     """Train one recipe and measure it."""
-    raw = parameters(name)
-    raw["dataset"] |= dataset
+    raw = parameters(name, dataset)
     data_params = DatasetParams(**raw["dataset"])
     with tempfile.TemporaryDirectory() as folder:  # what is mapped outlives it
         train, held_out, test = ingest(data_params, seed, Path(folder)).values()
     synthesis = SynthesisParams(**raw["synthesis"])
     detector, row = train_detector(raw, train, synthesis, seed)
     textures = load_textures(synthesis.texture_root, data_params.image_size)
-    row = {"recipe": name, "seed": seed, **row}
+    row = {"recipe": name, "seed": seed, "image_size": data_params.image_size, **row}
     return [row | scores for scores in measure(detector, train, held_out, test, textures)]
 
 
@@ -249,12 +266,12 @@ def with_criterion(rows: pd.DataFrame) -> pd.DataFrame:
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """For each recipe the scoring that does best on held-out normals and synthetic outliers."""
     rows = with_criterion(rows)
-    settings = ["recipe", "segmentation_weight", "top_pixels"]
+    settings = ["dataset", "recipe", "segmentation_weight", "top_pixels"]
     numbers = ["criterion", "auroc", "pixel_ap", "processor_seconds", "peak_rss_mib"]
     numbers += [c for c in ("test auroc", "test pixel ap") if c in rows]
     means = rows.groupby(settings, as_index=False)[numbers].mean()
-    best = means.loc[means.groupby("recipe")["criterion"].idxmax()]
-    return best.sort_values("criterion", ascending=False)
+    best = means.loc[means.groupby(["dataset", "recipe"])["criterion"].idxmax()]
+    return best.sort_values(["dataset", "criterion"], ascending=[True, False])
 
 
 def main() -> None:
@@ -262,7 +279,18 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=Path("recipes.csv"))
-    parser.add_argument("--dataset", nargs="*", default=[], help="key=value of section dataset")
+    parser.add_argument(
+        "--dataset",
+        nargs="+",
+        default=["ELPV mono"],
+        help=f"{', '.join(DATASETS)}; or key=value of section dataset",
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=os.environ.get("DAF_TEST_DATASETS"),
+        help="with magnetic_tile/ and mvtec_ad/",
+    )
     parser.add_argument("--summary", action="store_true", help="of --out, as Markdown; no run")
     parser.add_argument("--list", action="store_true", help="the recipes' names; no run")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -274,18 +302,26 @@ def main() -> None:
         print("\n".join(RECIPES))
         return
     torch.set_num_threads(args.threads)
-    dataset = dict(item.split("=", 1) for item in args.dataset)
+    of = " ".join(args.dataset)
+    dataset = (
+        section_of(of, args.root)
+        if of in DATASETS
+        else dict(item.split("=", 1) for item in args.dataset)
+    )
     for name, seed in itertools.product(args.recipes, args.seeds):
-        if args.out.exists() and (name, seed) in done(args.out):
+        if args.out.exists() and (of, name, seed) in done(args.out):
             continue
-        rows = pd.DataFrame(run(name, seed, dataset))
+        rows = pd.DataFrame([{"dataset": of} | row for row in run(name, seed, dataset)])
+        if args.out.exists():  # datasets without masks have fewer columns
+            rows = rows.reindex(columns=pd.read_csv(args.out, nrows=0).columns)
         rows.to_csv(args.out, mode="a", header=not args.out.exists(), index=False)
         print(rows.to_string(), flush=True)
 
 
-def done(out: Path) -> set[tuple[str, int]]:
-    """Recipes and seeds that a file of results has."""
-    return set(pd.read_csv(out)[["recipe", "seed"]].itertuples(index=False, name=None))
+def done(out: Path) -> set[tuple[str, str, int]]:
+    """Datasets, recipes and seeds that a file of results has."""
+    keys = pd.read_csv(out)[["dataset", "recipe", "seed"]]
+    return set(keys.itertuples(index=False, name=None))
 
 
 if __name__ == "__main__":
