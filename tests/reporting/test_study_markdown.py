@@ -60,7 +60,9 @@ class TestContent:
         assert (
             "Against draem: the claim **holds** on 2 of 2 (elpv mono, mvtec_ad toothbrush)" in text
         )
-        assert re.search(r"- elpv mono, against draem: it \*\*holds\*\*\. .*only draem is", text)
+        assert re.search(
+            r"- elpv mono, against draem: the claim \*\*holds\*\*\. .*only draem is", text
+        )
         assert "**One seed only**: on elpv mono, mvtec_ad toothbrush" in text
 
     def test_every_cell_has_its_number(self, cells, text):
@@ -110,16 +112,25 @@ class TestParts:
         cells = made_study(quality, methods=("daf", "draem"), strategies=STRATEGIES, anomalous=8)
         assert "**Fewer than 20 test images of a class**: on elpv mono" in document(cells)
 
-    def test_one_cell(self):
-        text = document(made_study(quality, methods=("daf",), strategies=("nsa",)))
-        assert "no verdict over images" in text
+    def test_one_strategy(self):
+        text = document(made_study(quality, methods=("daf", "draem"), strategies=("nsa",)))
+        assert "Against draem: no verdict over images. daf and draem have no two" in text
+        assert "Against daf_without_cue" not in text
         assert "No two strategies of both methods yet" in text
         assert "What a choice costs is not known" in text
         assert "nan" not in text
 
-    def test_without_the_reference(self):
-        text = document(made_study(quality, methods=("patchcore",)))
-        assert "no verdict over images" in text
+    @pytest.mark.parametrize(
+        "methods", [("daf",), ("patchcore",), ("daf_without_cue", "draem"), ("daf", "cosine_only")]
+    )
+    def test_nothing_of_the_claim(self, methods):
+        found = made_study(lambda *_: 1.0, methods=methods, strategies=STRATEGIES)
+        text = document(found)
+        assert "This study says nothing of it: that takes daf, and daf_without_cue or draem" in text
+        assert "Against" not in text
+        assert "Rules of the verdict" not in text
+        is_compared = any(row[0] == "daf − cosine_only" for row in tables(text))
+        assert is_compared == ("cosine_only" in methods)
 
     def test_missing_cells(self, cells):
         run = [cell for cell in cells if cell.strategy != "nsa" or cell.dataset == "elpv"]
@@ -135,6 +146,6 @@ class TestParts:
         assert "In pixel AP:" in text
         part = text.split("In pixel AP:")[1].split("By category")[0]
         assert (
-            "Against draem: no verdict over images. DAF's spread is the smaller one in 1 of 1"
-            in part
+            "Against draem: no verdict over images, as cells keep no scores of pixels. DAF's "
+            "spread is the smaller one in 1 of 1" in part
         )

@@ -66,7 +66,13 @@ class TestVerdict:
         readout = read(STEADY, SPREAD, strategies=("draem",))
         assert readout.verdicts == []
         for sentence in conclusion(readout.verdicts, readout.seed_tests, "image_auroc"):
-            assert "no verdict over images. No two strategies" in sentence
+            assert "no verdict over images. daf and " in sentence
+            assert "have no two strategies in common yet" in sentence
+
+    def test_is_about_the_methods_of_the_claim_only(self):
+        readout = read(STEADY, SPREAD, methods=("daf", "draem", "cosine_only"))
+        assert {one.other for one in readout.verdicts} == {"draem"}
+        assert set(readout.comparisons["other"]) == {"draem", "cosine_only"}
 
 
 class TestConclusion:

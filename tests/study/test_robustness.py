@@ -167,6 +167,34 @@ class TestComparisons:
         assert (table["delta"] == 0).all()
         assert (table["p_value"] == 1).all()
 
+    def test_every_method_with_synthesis(self):
+        methods = ("daf", "patchcore", "cosine_only", "draem", "teacher_student", "ssim_only")
+        cells = made_study(lambda *_: 1.0, strategies=("draem", "nsa"), methods=methods)
+        expected = ["teacher_student", "draem", "cosine_only", "ssim_only"]
+        table = comparisons_table(measured(cells))
+        assert list(dict.fromkeys(table["other"])) == expected
+
+    def test_other_methods_do_not_make_the_claim_harder(self):
+        """Tests of the claim are adjusted for their own number, and so are all the others."""
+        claimed, other = ("daf_without_cue", "draem"), ("cosine_only", "ssim_only", "stfpm_like")
+        cells = made_study(
+            lambda method, strategy, seed: 1.4 if method == "daf" else SPREAD[strategy],
+            methods=("daf", *claimed, *other),
+        )
+        few = [cell for cell in cells if cell.method not in other]
+        all_of_them, alone = (comparisons_table(measured(one)) for one in (cells, few))
+        about = {"metric": "image_auroc", "statistic": "sd"}
+        for name in claimed:
+            found = row_of(all_of_them, other=name, **about)
+            assert found["p_holm"] == row_of(alone, other=name, **about)["p_holm"]
+        for name in other:
+            found = row_of(all_of_them, other=name, **about)
+            assert found["p_holm"] == pytest.approx(3 * found["p_value"])
+
+    def test_without_the_reference(self):
+        cells = made_study(lambda *_: 1.0, methods=("daf_without_cue", "draem"))
+        assert comparisons_table(measured(cells)).empty
+
     def test_one_strategy_in_common(self):
         cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}, "draem": {"draem": 0.5}})
         table = comparisons_table(measured(cells))

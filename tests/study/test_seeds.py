@@ -18,7 +18,7 @@ from daf_pipelines.study.seeds import (
     seed_tests_table,
     sign_test,
 )
-from made_up_study import metrics_only
+from made_up_study import made_study, metrics_only
 
 WHOLE = st.integers(0, 5).map(float)
 
@@ -111,6 +111,21 @@ class TestTables:
         assert found.loc["range", "mean_difference"] == pytest.approx((-0.3 + 0.0) / 2)
         assert found.loc["value", "p_permutation"] == pytest.approx(4 / 16)
 
+    def test_every_method_with_synthesis(self):
+        """Also one that only a later dataset has; adjusted apart from those of the claim."""
+        quality = lambda method, strategy, seed: 2.0 if method == "daf" else 1.0  # noqa: E731
+        facts = {"strategies": ("draem", "nsa", "cutpaste")}
+        cells = made_study(quality, methods=("daf", "cosine_only", "draem"), **facts)
+        cells += made_study(
+            quality, data=[("x", "y")], methods=("daf", "ssim_only", "stfpm"), **facts
+        )
+        table = seed_tests_table(Measured(cells, 10))
+        table = table[table["metric"].eq("image_auroc") & table["statistic"].eq("value")]
+        found = table.set_index("other")
+        assert list(found.index) == ["draem", "cosine_only", "ssim_only"]
+        assert (found["p_permutation"] == 2 / 2**3).all()
+        assert found["p_holm"].tolist() == pytest.approx([2 / 8, 4 / 8, 4 / 8])
+
     def test_order_of_strategies_between_seeds(self):
         cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.8, "cutpaste": 0.9}})
         cells += metrics_only({"daf": {"draem": 0.5, "nsa": 0.4, "simple_texture": 0.1}}, seed=1)
@@ -138,4 +153,8 @@ class TestTables:
     def test_nothing_to_agree_on(self):
         cells = metrics_only({"daf": {"draem": 0.7}})
         assert rank_stability_table(Measured(cells, 10)).empty
+        assert seed_tests_table(Measured(cells, 10)).empty
+
+    def test_without_the_reference(self):
+        cells = metrics_only({"draem": {"nsa": 0.7}, "daf_without_cue": {"nsa": 0.8}})
         assert seed_tests_table(Measured(cells, 10)).empty

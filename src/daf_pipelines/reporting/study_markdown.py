@@ -6,9 +6,16 @@ from daf_pipelines.reporting import study_tables
 from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_published import published
 from daf_pipelines.reporting.study_tables import PAGE_TARGET, Table, data_of, metrics_of
-from daf_pipelines.reporting.study_words import CLAIM, RULES, method, warnings
+from daf_pipelines.reporting.study_words import (
+    CLAIM,
+    NO_CLAIM,
+    RULES,
+    conclusions,
+    method,
+    warnings,
+)
 from daf_pipelines.reporting.words import or_dash
-from daf_pipelines.study.claim import advice, conclusion
+from daf_pipelines.study.claim import advice
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.results import Data, name_of
 from daf_pipelines.study.robustness import REFERENCE
@@ -42,18 +49,24 @@ def study_markdown(readout: Readout, command: str) -> str:
 
 def _claim(readout: Readout) -> Iterator[str]:
     yield "## Does the claim hold here?"
-    for metric in study_tables.SHOWN:
-        if readout.table[metric].notna().any():
-            found = conclusion(readout.verdicts, readout.seed_tests, metric)
-            yield f"In {SHORT[metric]}:\n\n" + _list(found)
+    found = conclusions(readout)
+    for metric, sentences in found.items():
+        yield f"In {metric}:\n\n" + _list(sentences)
+    if not found:
+        yield NO_CLAIM
+    yield from _paragraphs(warnings(readout))
+    if found:
+        yield from _by_category(readout)
+
+
+def _by_category(readout: Readout) -> Iterator[str]:
     yield f"By category, in {SHORT[PAGE_TARGET]}:"
     lines = [
-        f"{name_of(one.data)}, against {one.other}: it **{one.verdict}**. {one.sentence}"
+        f"{name_of(one.data)}, against {one.other}: the claim **{one.verdict}**. {one.sentence}"
         for one in readout.verdicts
         if one.metric == PAGE_TARGET
     ]
     yield _list(lines) if lines else "No two strategies of both methods yet."
-    yield from _paragraphs(warnings(readout))
     yield from _paragraphs(RULES)
 
 

@@ -13,9 +13,16 @@ from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_pictures import Disputed
 from daf_pipelines.reporting.study_published import published
 from daf_pipelines.reporting.study_tables import PAGE_TARGET, SUMMARIES, Matrix, data_of
-from daf_pipelines.reporting.study_words import CLAIM, RULES, method, warnings
+from daf_pipelines.reporting.study_words import (
+    CLAIM,
+    NO_CLAIM,
+    RULES,
+    conclusions,
+    method,
+    warnings,
+)
 from daf_pipelines.reporting.words import or_dash
-from daf_pipelines.study.claim import advice, conclusion
+from daf_pipelines.study.claim import advice
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.results import Data, name_of, ordered
 from daf_pipelines.study.robustness import REFERENCE
@@ -41,7 +48,8 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         claim=CLAIM,
         command=command,
         facts=study_tables.provenance(readout),
-        conclusions=_conclusions(readout),
+        conclusions=conclusions(readout),
+        no_claim=NO_CLAIM,
         verdicts=[one for one in readout.verdicts if one.metric == PAGE_TARGET],
         target=SHORT[PAGE_TARGET],
         warnings=warnings(readout),
@@ -59,18 +67,6 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         coverage=study_tables.coverage(readout),
         method=method(readout),
     )
-
-
-def _conclusions(readout: Readout) -> dict[str, list[str]]:
-    """Sentences by metric, without the marks of Markdown."""
-    return {
-        SHORT[metric]: [
-            sentence.replace("**", "")
-            for sentence in conclusion(readout.verdicts, readout.seed_tests, metric)
-        ]
-        for metric in study_tables.SHOWN
-        if readout.table[metric].notna().any()
-    }
 
 
 def _group(readout: Readout, data: Data, pictures: list[dict[str, Any]]) -> dict[str, Any]:

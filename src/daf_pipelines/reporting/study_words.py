@@ -1,15 +1,21 @@
 """What is said beside the numbers of a study: its claim, the rules, the method, the warnings."""
 
 from daf_pipelines.metrics.bootstrap import FEW_IMAGES
-from daf_pipelines.reporting.study_tables import data_of
-from daf_pipelines.study.claim import MARGIN, MIN_UNITS, SENSITIVE, SIGNIFICANT
+from daf_pipelines.reporting.evaluation import SHORT
+from daf_pipelines.reporting.study_tables import SHOWN, data_of
+from daf_pipelines.study.claim import MARGIN, MIN_UNITS, SENSITIVE, SIGNIFICANT, conclusion
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.results import Data, name_of
+from daf_pipelines.study.robustness import CLAIMED, REFERENCE, family
 
 CLAIM = (
     "The claim of the paper: detectors trained on synthetic outliers depend much on the strategy "
     "that makes them; with the discrepancy between teacher and student as their cue (daf) they do "
     "not."
+)
+NO_CLAIM = (
+    f"This study says nothing of it: that takes {REFERENCE}, and {' or '.join(CLAIMED)}, tested on "
+    "defects."
 )
 RULES = {
     "Rules of the verdict": (
@@ -18,9 +24,21 @@ RULES = {
         "which nobody would notice, or where it is significantly larger; it holds where it is "
         "significantly smaller; otherwise it is not decided. A method is called sensitive where "
         f"its metric ranges over {SENSITIVE} or more. Significant: p < {SIGNIFICANT} after Holm's "
-        "adjustment over all tests of the same metric and statistic."
+        f"adjustment over all tests against {' and '.join(CLAIMED)} of the same metric and "
+        "statistic; tests against other methods are a family of their own."
     )
 }
+
+
+def conclusions(readout: Readout) -> dict[str, list[str]]:
+    """What all data together say of the claim, by metric; none, if the study cannot say any."""
+    methods = {*readout.table["method"], *readout.missing["method"]}
+    claimed = [name for name in CLAIMED if name in methods and REFERENCE in methods]
+    return {
+        SHORT[metric]: conclusion(readout.verdicts, readout.seed_tests, metric, claimed)
+        for metric in SHOWN
+        if claimed and readout.table[metric].notna().any()
+    }
 
 
 def method(readout: Readout) -> dict[str, str]:
@@ -75,12 +93,12 @@ def warnings(readout: Readout) -> dict[str, str]:
             f"on {', '.join(one_seed)} the verdicts are about these trained detectors on other "
             "images. Whether another training would agree is open."
         )
-    counts = readout.comparisons.groupby(["metric", "statistic"])["p_value"].count()
+    counts = readout.comparisons.groupby(family(readout.comparisons))["p_value"].count()
     tests = max(counts, default=0)
     if 2 * tests / (readout.replicates + 1) >= SIGNIFICANT:
         found["Too few draws"] = (
-            f"with {tests} tests of one metric and statistic, {readout.replicates:,} draws cannot "
-            f"make any of them significant. Set study.replicates to {60 * tests:,}."
+            f"with {tests} tests in one family, {readout.replicates:,} draws cannot make any of "
+            f"them significant. Set study.replicates to {60 * tests:,}."
         )
     few = [name_of(one) for one in data if _has_few_images(readout, one)]
     if few:

@@ -5,21 +5,22 @@ the strategy that makes them; with the discrepancy between teacher and student a
 not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from daf_pipelines.metrics import IMAGE_METRICS
 from daf_pipelines.study.recommendation import ALWAYS, RANDOM
 from daf_pipelines.study.results import Data, name_of
+from daf_pipelines.study.robustness import CLAIMED
 
 SIGNIFICANT = 0.05
 MARGIN = 0.01
 """A smaller difference of two standard deviations over strategies is of no use to anybody."""
 SENSITIVE = 0.05
 """Range of a metric over strategies from which a method is called sensitive to them."""
-CLAIMED = ("daf_without_cue", "draem")
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
 MIN_UNITS = 6
 """Fewer cannot give a p-value below 0.05 in a two-sided test of signs."""
@@ -100,18 +101,21 @@ def _sensitive(other: str, ours: float, theirs: float) -> str:
     return f"only {'daf' if ours > theirs else other} is sensitive"
 
 
-def conclusion(found: list[Verdict], seed_tests: pd.DataFrame, metric: str) -> list[str]:
+def conclusion(
+    found: list[Verdict], seed_tests: pd.DataFrame, metric: str, others: Sequence[str] = CLAIMED
+) -> list[str]:
     """What all datasets together say of the claim in one metric: a sentence for each method.
 
     Args:
         found: From :func:`verdicts`.
         seed_tests: From :func:`~daf_pipelines.study.seeds.seed_tests_table`.
         metric: Of the claim.
+        others: Those of :data:`~daf_pipelines.study.robustness.CLAIMED` that the study has.
     """
     return [
         f"Against {other}: {_over_images(found, metric, other)} "
         + _over_trainings(seed_tests, metric, other)
-        for other in CLAIMED
+        for other in others
     ]
 
 
@@ -126,7 +130,11 @@ def _over_images(found: list[Verdict], metric: str, other: str) -> str:
         for verdict in (HOLDS, FAILS, OPEN)
         if verdict in where
     ]
-    return f"the claim {'; '.join(parts)}." if parts else "no verdict over images."
+    if parts:
+        return f"the claim {'; '.join(parts)}."
+    if metric not in IMAGE_METRICS:
+        return "no verdict over images, as cells keep no scores of pixels."
+    return "no verdict over images."
 
 
 def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
@@ -134,7 +142,7 @@ def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
         tests["metric"].eq(metric) & tests["statistic"].eq("sd") & tests["other"].eq(other)
     ]
     if rows.empty:
-        return "No two strategies that both have yet."
+        return f"daf and {other} have no two strategies in common yet."
     (row,) = rows.to_dict(orient="records")
     told = (
         f"DAF's spread is the smaller one in {row['lower']} of {row['units']} pairs of category "
@@ -158,7 +166,9 @@ def advice(summary: pd.DataFrame, method: str, target: str) -> str:
     is_fixed, is_random = names.str.startswith(ALWAYS), names.eq(RANDOM)
     criteria = part[~is_fixed & ~is_random]
     if criteria.empty:
-        return "What a choice costs is not known: no two detectors have been tested on defects."
+        return (
+            "What a choice costs is not known: no two of its detectors have been tested on defects."
+        )
     best = criteria.sort_values("mean_regret", kind="stable").iloc[0]
     random = part[is_random].iloc[0]
     numbers = (

@@ -26,12 +26,37 @@ from daf_pipelines.study.results import Cell, Data, ordered
 
 STATISTICS = ("mean", "worst", "sd", "range")
 REFERENCE = "daf"
-OTHERS = ("daf_without_cue", "draem", "teacher_student")
-"""What the reference is compared with."""
+CLAIMED = ("daf_without_cue", "draem")
+"""Trained on synthetic outliers without the reference's cue: what the claim sets it beside."""
 NO_SCORES = "no interval and no test: cells keep the scores of images, not of pixels"
 
 Scope = Literal["own", "shared"]
 Strategies = dict[str, Cell]
+
+
+def others(methods: Iterable[str]) -> list[str]:
+    """Those that the reference is compared with, in the order of tables."""
+    return ordered(name for name in methods if name != REFERENCE)
+
+
+def adjusted(tests: pd.DataFrame, p_values: str) -> "pd.Series[float]":
+    """P-values after Holm's adjustment, each in its :func:`family`.
+
+    Args:
+        tests: One row a test, with the columns ``metric``, ``statistic`` and ``other``.
+        p_values: Name of their column.
+    """
+    by_family = tests.groupby(family(tests))[p_values]
+    return by_family.transform(lambda p: holm(p.to_numpy(float)))
+
+
+def family(tests: pd.DataFrame) -> "list[pd.Series[Any]]":
+    """What tests that are adjusted together have in common.
+
+    The metric, the statistic, and whether they are of the claim: its question was there before the
+    study, and stays as hard to answer whatever else the reference is compared with.
+    """
+    return [tests["metric"], tests["statistic"], tests["other"].isin(CLAIMED)]
 
 
 def over_strategies(values: Floats) -> dict[str, Floats]:
@@ -255,7 +280,7 @@ def _seed_sd(by_seed: Mapping[int, Strategies], metric: str) -> float:
 
 
 def comparisons_table(measured: Measured) -> pd.DataFrame:
-    """How the reference differs from each other method in mean, worst case and spread.
+    """How the reference differs from each other method with synthesis in mean, worst case, spread.
 
     Over the strategies that both have, for each seed, then the mean over seeds; a spread needs two
     strategies.
@@ -265,18 +290,18 @@ def comparisons_table(measured: Measured) -> pd.DataFrame:
         ``seeds`` and ``pairs`` (of strategy and seed) behind it, ``value`` of the reference,
         ``other_value``, ``delta`` = value - other_value with its 95 % interval ``low``, ``high``
         and ``p_value`` (:func:`~daf_pipelines.comparison.paired_difference`); ``p_holm``,
-        adjusted over all rows of the same metric and statistic; ``reason``, why one is NaN.
+        adjusted over the rows of its :func:`family`; ``reason``, why one is NaN. Empty without
+        the reference.
     """
     rows = [
         {"dataset": data[0], "category": data[1], "metric": metric, "other": other} | row
         for data in measured.data()
         for metric in METRICS
-        for other in OTHERS
+        for other in others(measured.methods(data))
         for row in _compared(measured, data, metric, other)
     ]
     table = pd.DataFrame(rows).reindex(columns=_COMPARED)
-    p_values = table.groupby(["metric", "statistic"])["p_value"]
-    table["p_holm"] = p_values.transform(lambda p: holm(p.to_numpy(float)))
+    table["p_holm"] = adjusted(table, "p_value")
     return table
 
 

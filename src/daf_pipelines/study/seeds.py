@@ -13,11 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from daf_pipelines.comparison import holm
 from daf_pipelines.metrics import METRICS
 from daf_pipelines.metrics.curves import Floats
 from daf_pipelines.study.results import Data
-from daf_pipelines.study.robustness import OTHERS, Measured, over_strategies, pairs_of
+from daf_pipelines.study.robustness import Measured, adjusted, others, over_strategies, pairs_of
 
 RESAMPLES = 2**15
 """All flips of signs up to 15 pairs; of more, so many at random."""
@@ -102,7 +101,7 @@ def mean_tau(values: npt.ArrayLike) -> float:
 
 
 def seed_tests_table(measured: Measured) -> pd.DataFrame:
-    """Tests of the reference against each other method, over trainings.
+    """Tests of the reference against each other method with synthesis, over trainings.
 
     Returns:
         One row per ``metric``, ``statistic`` and ``other`` method. Of the statistic "value" the
@@ -110,12 +109,14 @@ def seed_tests_table(measured: Measured) -> pd.DataFrame:
         and "range" a dataset, category and seed, over the strategies that both methods have.
         ``units`` of them, in ``higher`` the reference is above, in ``lower`` below;
         ``mean_difference``; ``p_sign`` (:func:`sign_test`) and ``p_permutation``
-        (:func:`permutation_test`), with ``p_holm``, the latter adjusted over the other methods.
+        (:func:`permutation_test`), with ``p_holm``, the latter adjusted over the rows of its
+        :func:`~daf_pipelines.study.robustness.family`.
         Units that share a dataset are not independent: read p-values as optimistic.
     """
     rows = []
+    methods = [method for data in measured.data() for method in measured.methods(data)]
     for metric in METRICS:
-        for other in OTHERS:
+        for other in others(methods):
             found = _differences(measured, metric, other)
             rows += [
                 {"metric": metric, "statistic": name, "other": other} | _tests(values)
@@ -123,8 +124,7 @@ def seed_tests_table(measured: Measured) -> pd.DataFrame:
                 if values
             ]
     table = pd.DataFrame(rows, columns=_TESTED)
-    p_values = table.groupby(["metric", "statistic"])["p_permutation"]
-    table["p_holm"] = p_values.transform(lambda p: holm(p.to_numpy(float)))
+    table["p_holm"] = adjusted(table, "p_permutation")
     return table
 
 
