@@ -29,8 +29,8 @@ IN_FIGURE, ON_PAGE = 2, 6
 
 def read(study: StudyParams) -> Readout:
     """The declared cells as far as they are up to date, and all that is computed of them."""
-    plan = Study.read(study.folder)
-    old = outdated(study.folder, plan)
+    declared = Study.read(study.folder)
+    old = outdated(study.folder, declared)
     if old:
         LOG.warning(
             "Left out: %s with other parameters or images than the study has now (%s%s). "
@@ -38,8 +38,8 @@ def read(study: StudyParams) -> Readout:
             *("1 cell" if len(old) == 1 else f"{len(old)} cells", old[0].name),
             " ..." if len(old) > 1 else "",
         )
-    kept = [cell for cell in plan.cells() if cell not in old]
-    return read_out(read_cells(study.folder / "cells", kept), study.replicates, plan.cells())
+    kept = [cell for cell in declared.cells() if cell not in old]
+    return read_out(read_cells(study.folder / "cells", kept), study.replicates, declared)
 
 
 def tables(study_readout: Readout) -> tuple[pd.DataFrame, ...]:

@@ -1,11 +1,13 @@
 """The Markdown document of a study, read again."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from daf_pipelines.reporting.study_markdown import study_markdown
 from daf_pipelines.reporting.study_published import PUBLISHED
+from daf_pipelines.study.plan import Study
 from daf_pipelines.study.readout import read_out
 from made_up_study import made_study, metrics_only
 
@@ -19,8 +21,30 @@ def quality(method, strategy, seed):
     return QUALITY[method] + SHIFT.get(strategy, 0) * (method != "daf") + 0.05 * seed
 
 
-def document(cells, replicates=400, declared=()):
-    return study_markdown(read_out(cells, replicates, declared), COMMAND)
+def document(cells, replicates=400, study=None):
+    return study_markdown(read_out(cells, replicates, study), COMMAND)
+
+
+def study_of(cells):
+    """A study that these cells are all of."""
+    grid = {
+        "dataset": {cell.dataset for cell in cells},
+        "strategy": {cell.strategy for cell in cells if cell.strategy},
+        "method": {cell.method for cell in cells if cell.strategy},
+        "reference": {cell.method for cell in cells if not cell.strategy},
+        "seed": {cell.seed for cell in cells},
+    }
+    named = {name: dict.fromkeys(names, {}) for name, names in grid.items() if name != "seed"}
+    return Study.model_validate(
+        {
+            "name": "made_up",
+            "grid": {name: sorted(names) for name, names in grid.items()},
+            "datasets": named["dataset"],
+            "strategies": named["strategy"],
+            "methods": named["method"] | named["reference"],
+            "recipe": {},
+        }
+    )
 
 
 def tables(text):
@@ -112,6 +136,13 @@ class TestParts:
         cells = made_study(quality, methods=("daf", "draem"), strategies=STRATEGIES, anomalous=8)
         assert "**Fewer than 20 test images of a class**: on elpv mono" in document(cells)
 
+    def test_hardly_trained_methods_are_told(self, cells):
+        study = Study.read(Path(__file__).parents[2] / "studies/robustness")
+        told = "**Hardly trained**: of images in training draem saw 80, daf 4,800."
+        assert told in study_markdown(read_out(cells, 400, study), COMMAND)
+        without = [cell for cell in cells if cell.method != "draem"]
+        assert "Hardly trained" not in study_markdown(read_out(without, 400, study), COMMAND)
+
     def test_one_strategy(self):
         text = document(made_study(quality, methods=("daf", "draem"), strategies=("nsa",)))
         assert "Against draem: no verdict over images. daf and draem have no two" in text
@@ -134,7 +165,7 @@ class TestParts:
 
     def test_missing_cells(self, cells):
         run = [cell for cell in cells if cell.strategy != "nsa" or cell.dataset == "elpv"]
-        text = document(run, declared=[cell.declared for cell in cells])
+        text = document(run, study=study_of(cells))
         assert "- cells: 17 of 20" in text
         assert ["mvtec_ad toothbrush", "2 of 3", "2 of 3", "2 of 3", "1 of 1"] in tables(text)
 

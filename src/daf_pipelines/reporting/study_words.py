@@ -5,7 +5,7 @@ from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_tables import SHOWN, data_of
 from daf_pipelines.study.claim import MARGIN, MIN_UNITS, SENSITIVE, SIGNIFICANT, conclusion
 from daf_pipelines.study.readout import Readout
-from daf_pipelines.study.results import Data, name_of
+from daf_pipelines.study.results import Data, name_of, ordered
 from daf_pipelines.study.robustness import CLAIMED, REFERENCE, family
 
 CLAIM = (
@@ -13,6 +13,8 @@ CLAIM = (
     "that makes them; with the discrepancy between teacher and student as their cue (daf) they do "
     "not."
 )
+FEW_SEEN = 0.1
+"""Share of the reference's training images below which a method has hardly been trained."""
 NO_CLAIM = (
     f"This study says nothing of it: that takes {REFERENCE}, and {' or '.join(CLAIMED)}, tested on "
     "defects."
@@ -87,6 +89,18 @@ def warnings(readout: Readout) -> dict[str, str]:
     """What keeps the verdicts from being more than they are, by heading."""
     found = {}
     data = data_of(readout)
+    ours = readout.seen.get(REFERENCE, 0)
+    hardly = [
+        f"{name} saw {readout.seen[name]:,}"
+        for name in ordered(readout.table["method"])
+        if readout.seen.get(name, ours) < FEW_SEEN * ours
+    ]
+    if hardly:
+        found["Hardly trained"] = (
+            f"of images in training {', '.join(hardly)}, {REFERENCE} {ours:,}. Comparisons with it "
+            "are about this budget: neither they nor its own spread over strategies say anything "
+            "of the method trained in full."
+        )
     one_seed = [name_of(one) for one in data if len(_seeds(readout, one)) == 1]
     if one_seed:
         found["One seed only"] = (

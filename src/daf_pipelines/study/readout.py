@@ -1,11 +1,12 @@
 """Everything that is read out of the cells of a study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from daf_pipelines.study import plan
+from daf_pipelines.study.budget import images_seen
 from daf_pipelines.study.claim import Verdict, verdicts
 from daf_pipelines.study.recommendation import (
     choices_table,
@@ -34,6 +35,7 @@ class Readout:
         choices: :func:`~daf_pipelines.study.recommendation.choices_table`.
         regrets: :func:`~daf_pipelines.study.recommendation.regret_summary`.
         verdicts: :func:`~daf_pipelines.study.claim.verdicts`.
+        seen: :func:`~daf_pipelines.study.budget.images_seen`; nothing of cells alone.
     """
 
     cells: Sequence[Cell]
@@ -48,15 +50,16 @@ class Readout:
     choices: pd.DataFrame
     regrets: pd.DataFrame
     verdicts: list[Verdict]
+    seen: Mapping[str, int]
 
 
-def read_out(cells: Sequence[Cell], replicates: int, declared: Sequence[plan.Cell] = ()) -> Readout:
+def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study | None = None) -> Readout:
     """All tables of a study, however much of it there is.
 
     Args:
         cells: As :func:`~daf_pipelines.study.results.read_cells` returns them.
         replicates: Number of resamples of the bootstrap.
-        declared: All cells of the study; see :func:`~daf_pipelines.study.results.missing_cells`.
+        study: That they are of, as it is declared. None: all that is known of it are its cells.
     """
     measured = Measured(cells, replicates)
     comparisons = comparisons_table(measured)
@@ -65,7 +68,7 @@ def read_out(cells: Sequence[Cell], replicates: int, declared: Sequence[plan.Cel
         cells=cells,
         replicates=replicates,
         table=study_table(cells),
-        missing=missing_cells(cells, declared),
+        missing=missing_cells(cells, study.cells() if study else ()),
         robustness=robustness_table(measured),
         comparisons=comparisons,
         seed_tests=seed_tests_table(measured),
@@ -74,4 +77,5 @@ def read_out(cells: Sequence[Cell], replicates: int, declared: Sequence[plan.Cel
         choices=choices_table(measured),
         regrets=regret_summary(recommendation),
         verdicts=verdicts(comparisons),
+        seen=images_seen(study) if study else {},
     )
