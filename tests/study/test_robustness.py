@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from daf_pipelines.metrics import image_auroc
 from daf_pipelines.study.robustness import (
     NO_SCORES,
     Measured,
@@ -129,6 +130,27 @@ class TestTable:
         statistics = ours.statistics({"draem": first, "nsa": twin}, "image_auroc")
         assert len(statistics["range"]) == 101
         assert (statistics["range"] == 0).all()
+
+    @pytest.mark.parametrize("varying", [0, 1])
+    def test_seeds_have_their_anomalous_images_in_common(self, varying):
+        """Where the seed draws the normal ones, only these make an interval over seeds shorter."""
+        cells = made_study(lambda *_: 1.0, methods=("daf",), strategies=("nsa",))
+        labels = cells[0].truth
+        noise = np.random.default_rng(0).normal(size=len(labels))
+        scores = np.where(labels == varying, noise, 0)
+        facts = {"scores": tuple(scores), "metrics": {"image_auroc": image_auroc(scores, labels)}}
+        cells = [
+            cells[0].model_copy(update=facts | {"seed": seed, "test_images": f"drawn by {seed}"})
+            for seed in range(4)
+        ]
+        table = robustness_table(measured(cells, 1000))
+        widths = {
+            seed: row["mean_high"] - row["mean_low"]
+            for seed in (0, None)
+            for row in [row_of(table, metric="image_auroc", scope="own", seed=seed)]
+        }
+        expected = widths[0] if varying else widths[0] / 4**0.5
+        assert widths[None] == pytest.approx(expected, rel=0.1)
 
 
 class TestComparisons:

@@ -146,10 +146,19 @@ class Measured:
         return self._resampled[id(cell)].get(metric)
 
     def _draws(self, cell: Cell) -> Weights:
+        """Draws of the normal images by the test set, of the anomalous ones by dataset alone.
+
+        Where the seed draws the split, it draws normal images: all anomalous ones are tested
+        with every seed, and what their choice makes of all seeds must not seem to be independent.
+        """
         images = f"{cell.test_images} {cell.labels}"
         if images not in self._weights:
-            seed = zlib.crc32(images.encode())
-            self._weights[images] = resamples(cell.truth, self.replicates, seed)
+            drawn = np.zeros((self.replicates, len(cell.truth)), np.int32)
+            for label, name in enumerate((images, " ".join(cell.data))):
+                chosen = cell.truth[cell.truth == label]
+                salt = zlib.crc32(name.encode())
+                drawn[:, cell.truth == label] = resamples(chosen, self.replicates, salt)
+            self._weights[images] = drawn
         return self._weights[images]
 
     def statistics(self, cells: Strategies, metric: str) -> dict[str, Floats]:
