@@ -169,6 +169,14 @@ class TestParts:
         assert "- cells: 17 of 20" in text
         assert ["mvtec_ad toothbrush", "2 of 3", "2 of 3", "2 of 3", "1 of 1"] in tables(text)
 
+    def test_what_is_declared_and_not_begun(self, cells):
+        study = Study.read(Path(__file__).parents[2] / "studies/robustness")
+        found = [cell for cell in cells if cell.dataset == "elpv" and cell.method == "daf"]
+        rows = tables(study_markdown(read_out(found, 400, study), COMMAND))
+        missing = ["0 of 18"] * 3 + ["0 of 3"] * 2
+        assert ["elpv mono", "3 of 18", *missing] in rows
+        assert ["toothbrush", "0 of 18", *missing] in rows
+
     def test_pixel_metrics_get_no_verdict_over_images(self):
         cells = metrics_only(
             {"daf": {"draem": 0.7, "nsa": 0.8}, "draem": {"draem": 0.1, "nsa": 0.8}}

@@ -33,7 +33,7 @@ DARK = 0.55
 """Of the colour map; above, numbers are black."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#4D4D4D", "#999999", "#56B4E9", "#E69F00")
 """Palette of Okabe and Ito: safe for colour-blind readers."""
-MARKERS = "osD^vXP*"
+MARKERS = "osD^vXP"  # fewer than colours: where these come again, they have other markers
 WIDE = 9
 """Characters of a line of a method's name."""
 
@@ -53,7 +53,7 @@ def heatmap_figure(readout: Readout, metric: str = PAGE_TARGET) -> Figure:
     figure, axes = _grid(len(data), width=1.9 + 0.72 * columns, height=1.5 + 0.34 * rows)
     for ax, (name, one) in zip(axes, found.items(), strict=True):
         _draw_matrix(ax, one, low)
-        ax.set_title(f"{name_of(name)}: {SHORT[metric]}", fontsize=10, loc="left", pad=8)
+        ax.set_title(f"{name_of(name)}\n{SHORT[metric]}", fontsize=10, loc="left", pad=8)
     return figure
 
 

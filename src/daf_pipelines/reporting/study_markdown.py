@@ -7,6 +7,7 @@ from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_published import published
 from daf_pipelines.reporting.study_tables import PAGE_TARGET, Table, data_of, metrics_of
 from daf_pipelines.reporting.study_words import (
+    BESIDE,
     CLAIM,
     NO_CLAIM,
     RULES,
@@ -50,10 +51,9 @@ def study_markdown(readout: Readout, command: str) -> str:
 def _claim(readout: Readout) -> Iterator[str]:
     yield "## Does the claim hold here?"
     found = conclusions(readout)
+    yield BESIDE if found else NO_CLAIM
     for metric, sentences in found.items():
         yield f"In {metric}:\n\n" + _list(sentences)
-    if not found:
-        yield NO_CLAIM
     yield from _paragraphs(warnings(readout))
     if found:
         yield from _by_category(readout)

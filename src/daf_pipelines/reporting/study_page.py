@@ -14,6 +14,7 @@ from daf_pipelines.reporting.study_pictures import Disputed
 from daf_pipelines.reporting.study_published import published
 from daf_pipelines.reporting.study_tables import PAGE_TARGET, SUMMARIES, Matrix, data_of
 from daf_pipelines.reporting.study_words import (
+    BESIDE,
     CLAIM,
     NO_CLAIM,
     RULES,
@@ -46,6 +47,7 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
     pictures = _pictures(images)
     return page_template("study.html").render(
         claim=CLAIM,
+        beside=BESIDE,
         command=command,
         facts=study_tables.provenance(readout),
         conclusions=conclusions(readout),

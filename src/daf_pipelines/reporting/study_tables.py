@@ -240,15 +240,14 @@ def best_criterion(readout: Readout, method: str, target: str) -> str | None:
 
 def coverage(readout: Readout) -> Table:
     """How many cells there are of the whole, by dataset, category and method."""
-    there, missing = readout.table, readout.missing
-    methods = ordered(there["method"])
+    tables = readout.table, readout.missing
+    there, absent = (table.value_counts(["dataset", "category", "method"]) for table in tables)
+    methods = ordered(name for table in tables for name in table["method"])
+    unseen = zip(readout.missing["dataset"], readout.missing["category"], strict=True)
     rows = []
-    for data in data_of(readout):
-        found, absent = (
-            of_data(table, data)["method"].value_counts() for table in (there, missing)
-        )
-        counts = [(int(found.get(m, 0)), int(absent.get(m, 0))) for m in methods]
-        rows.append([name_of(data), *(f"{n} of {n + more}" for n, more in counts)])
+    for data in dict.fromkeys([*data_of(readout), *unseen]):
+        counts = [(int(there.get((*data, m), 0)), int(absent.get((*data, m), 0))) for m in methods]
+        rows.append([name_of(data).strip(), *(f"{n} of {n + more}" for n, more in counts)])
     return Table(["data", *methods], rows)
 
 

@@ -13,6 +13,10 @@ CLAIM = (
     "that makes them; with the discrepancy between teacher and student as their cue (daf) they do "
     "not."
 )
+BESIDE = (
+    "Here daf is set beside the same network without that cue (daf_without_cue), and beside DRAEM "
+    "(draem)."
+)
 FEW_SEEN = 0.1
 """Share of the reference's training images below which a method has hardly been trained."""
 NO_CLAIM = (
@@ -68,7 +72,8 @@ def method(readout: Readout) -> dict[str, str]:
         "A spread over strategies contains that of training": (
             "with one seed the two cannot be told apart. The sd over seeds is what the same "
             "strategy varies by when trained again; a spread over strategies that is no larger "
-            "says nothing about strategies."
+            "says nothing about strategies. A metric near 1 has little room to vary: read a spread "
+            "beside its mean."
         ),
         "Kendall's W": (
             "is 1 where all judges have one order, 0 where they have nothing in common; tau is the "
@@ -104,8 +109,8 @@ def warnings(readout: Readout) -> dict[str, str]:
     one_seed = [name_of(one) for one in data if len(_seeds(readout, one)) == 1]
     if one_seed:
         found["One seed only"] = (
-            f"on {', '.join(one_seed)} the verdicts are about these trained detectors on other "
-            "images. Whether another training would agree is open."
+            f"on {', '.join(one_seed)} verdicts and tests over images are about these trained "
+            "detectors on other images. Whether another training would agree is open."
         )
     counts = readout.comparisons.groupby(family(readout.comparisons))["p_value"].count()
     tests = max(counts, default=0)
