@@ -11,7 +11,7 @@ from PIL import Image
 from daf_pipelines.study.results import Cell
 from daf_pipelines.tracking.thumbnails import read_thumbnails
 from made_up_runs import make_images, make_run, record
-from made_up_study import made_study, write_cells
+from made_up_study import made_study
 from small_project import SmallProject
 
 STRATEGIES = ("draem", "nsa")
@@ -69,7 +69,11 @@ def recorded(project: SmallProject, cells: list[Cell]) -> list[Cell]:
 
 
 def study(project: SmallProject, cells: list[Cell]) -> dict[str, Any]:
-    write_cells(cells, project.folder / "study/cells")
+    folder = project.folder / "study/cells"
+    folder.mkdir(parents=True)
+    for cell in cells:
+        file = folder / f"{cell.declared.name}.json"
+        file.write_text(cell.model_dump_json(), encoding="utf-8")
     (project.folder / "study/study.yml").write_text(DECLARED, encoding="utf-8")
     return {"folder": str(project.folder / "study"), "replicates": 200}
 

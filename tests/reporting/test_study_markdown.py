@@ -34,7 +34,7 @@ def study_of(cells):
         "reference": {cell.method for cell in cells if not cell.strategy},
         "seed": {cell.seed for cell in cells},
     }
-    named = {name: dict.fromkeys(names, {}) for name, names in grid.items() if name != "seed"}
+    named = {name: {key: {} for key in names} for name, names in grid.items() if name != "seed"}
     return Study.model_validate(
         {
             "name": "made_up",

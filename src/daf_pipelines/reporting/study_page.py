@@ -46,6 +46,7 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
     best = study_tables.best_criterion(readout, REFERENCE, PAGE_TARGET)
     pictures = _pictures(images)
     return page_template("study.html").render(
+        title="Robustness to the synthesis strategy",
         claim=CLAIM,
         beside=BESIDE,
         command=command,
