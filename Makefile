@@ -122,7 +122,7 @@ $(INSTALLED): pyproject.toml constraints.txt Makefile
 	$(require_python)
 	@test -e $@ || rm -rf $(VENV)
 	@rm -f $@
-	@echo 'Installing the pinned packages into $(VENV): several minutes the first time ...'
+	@echo 'Installing the pinned packages into $(VENV), 7 GB: several minutes the first time ...'
 	@test -d $(VENV) || "$(PYTHON)" -m venv $(VENV)
 	@$(VENV)/bin/python $(PIP_INSTALL) -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@

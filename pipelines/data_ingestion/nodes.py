@@ -27,7 +27,8 @@ def read_images(dataset: DatasetParams, seed: int, folder: Path) -> tuple[Readin
     """Every image, read once, and all findings of the checks."""
     reading = manifest.read_dataset(dataset, seed, folder)
     table = findings_table(reading.findings)
-    LOG.info("%s", describe_findings(table).capitalize())
+    listed = "." if table.empty else ": data_checks.csv has them."
+    LOG.info("%s%s", describe_findings(table).capitalize(), listed)
     return reading, table
 
 

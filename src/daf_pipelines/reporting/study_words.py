@@ -14,7 +14,8 @@ CLAIM = (
     "not."
 )
 BESIDE = (
-    "Here daf is set beside the same network without that cue (daf_without_cue), and beside DRAEM "
+    "Here daf is set beside the same network without that cue, neither before the decoder nor in "
+    "the score (daf_without_cue; the study ablations takes the two apart), and beside DRAEM "
     "(draem)."
 )
 FEW_SEEN = 0.1
