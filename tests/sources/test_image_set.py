@@ -9,9 +9,10 @@ import pytest
 
 from daf_pipelines.errors import DataError, ParameterError, StaleArtifactError
 from daf_pipelines.parameters import DatasetParams
+from daf_pipelines.sources import image_set
 from daf_pipelines.sources.image_set import ImageSet, check_dataset, load, save
 from daf_pipelines.sources.images import read_image, read_mask, resize_image, resize_mask
-from daf_pipelines.sources.manifest import SPLITS, data_hash
+from daf_pipelines.sources.manifest import SPLITS, data_hash, make_manifest, read_dataset
 from ingested import build_manifest, prepare
 
 FILES = ["images.npy", "masks.npy", "table.csv", "dataset.json", "checksums.json"]
@@ -314,16 +315,18 @@ class TestCheckDataset:
     importlib.util.find_spec("elpv_dataset") is None, reason="elpv-dataset is not installed"
 )
 class TestRealData:
-    def test_packaged_elpv(self) -> None:
+    def test_packaged_elpv(self, tmp_path: Path) -> None:
         params = DatasetParams(image_size=32)
-        manifest = build_manifest(params, 0)
+        reading = read_dataset(params, 0, tmp_path / "decoded")
+        manifest = make_manifest(reading, params)
         assert manifest["split"].value_counts().to_dict() == {
             "test": 460,
             "train": 397,
             "excluded": 173,
             "calibration": 44,
         }
-        loaded = prepare(params, 0, "calibration")
+        save(image_set.prepare(manifest, reading, params, 0, "calibration"), tmp_path / "set")
+        loaded = load(tmp_path / "set")
         check_dataset(loaded, params, 0)
         assert loaded.images.shape == (44, 32, 32, 3)
         assert loaded.dataset["root"] is None

@@ -169,8 +169,15 @@ class TestCurves:
 
 class TestStore:
     def test_locked_database(
-        self, store: Path, tmp_path: Path, box: Outbox, caplog: pytest.LogCaptureFixture
+        self,
+        store: Path,
+        tmp_path: Path,
+        box: Outbox,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
+        # SQLite waits for a lock, 5 s by default.
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}?timeout=0.1")
         run = opened(tmp_path)
         with closing(sqlite3.connect(store, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
