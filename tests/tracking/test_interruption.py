@@ -5,11 +5,14 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow.entities import Run
 
 from daf_pipelines.cli import AT_ONCE
 from daf_pipelines.scoring.detector import Detector
@@ -24,9 +27,10 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(project: SmallProject) -> "subprocess.Popen[str]":
-    """``kedro run`` in a process of its own."""
-    return subprocess.Popen(
+@contextmanager
+def training(project: SmallProject) -> Iterator["subprocess.Popen[str]"]:
+    """``kedro run`` in a process of its own, which has written a checkpoint."""
+    process = subprocess.Popen(
         project.command(**OFTEN),
         cwd=ROOT,
         env=project.environment,
@@ -35,43 +39,41 @@ def start(project: SmallProject) -> "subprocess.Popen[str]":
         text=True,
         preexec_fn=_heed_interrupts,  # noqa: PLW1509
     )
-
-
-def wait_for_checkpoint(project: SmallProject, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not list(project.path("06_models/checkpoints").glob("teacher-student-*.pt")):
-        assert process.poll() is None, "ended before its first checkpoint"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    try:
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while not list(project.path("06_models/checkpoints").glob("teacher-student-*.pt")):
+            assert process.poll() is None, "ended before its first checkpoint"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield process
+    finally:
+        process.kill()
 
 
 def curve(project: SmallProject, run_id: str) -> list[int]:
     return [m.step for m in project.client.get_metric_history(run_id, "teacher_student/kd")]
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
-)
-def test_stopped_and_gone_on_with(
-    project: SmallProject, elpv_project: SmallProject, number: signal.Signals, status: int
-) -> None:
-    process = start(project)
-    try:
-        wait_for_checkpoint(project, process)
-        process.send_signal(number)
-        output, _ = process.communicate(timeout=LIMIT_SECONDS)
-    finally:
-        process.kill()
-    assert process.returncode == status, output
-    (message,) = re.findall(rf"stopped by {number.name} after step (\d+) of 20", output)
+def check_stopped(
+    project: SmallProject, process: "subprocess.Popen[str]", number: signal.Signals
+) -> Run:
+    """It has said where it stopped and how to go on, and its run is recorded up to there."""
+    output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 128 + number, output
+    (step,) = re.findall(rf"stopped by {number.name} after step (\d+) of 20", output)
     assert "The same command goes on from there." in output
     for alarm in ("Traceback", "Error", "WARNING"):
         assert alarm not in output
-    (stopped,) = project.runs()
-    assert stopped.info.status == "KILLED"
-    assert curve(project, stopped.info.run_id) == list(range(int(message)))
-    if number is signal.SIGINT:
-        return  # what follows is the same for both
+    (run,) = project.runs()
+    assert run.info.status == "KILLED"
+    assert curve(project, run.info.run_id) == list(range(int(step)))
+    return run
+
+
+def test_stopped_and_gone_on_with(project: SmallProject, elpv_project: SmallProject) -> None:
+    with training(project) as process:
+        process.send_signal(signal.SIGTERM)
+        stopped = check_stopped(project, process, signal.SIGTERM)
 
     result = project.invoke(**OFTEN)
     assert result.exit_code == 0, result.output
@@ -80,6 +82,19 @@ def test_stopped_and_gone_on_with(
     assert curve(project, run.info.run_id) == list(range(20))
     pd.testing.assert_frame_equal(project.scores(), elpv_project.scores(), rtol=0, atol=1e-5)
     assert list(project.path("06_models/checkpoints").iterdir()) == []
+
+
+def test_second_run_of_the_same_experiment_is_refused(project: SmallProject) -> None:
+    with training(project) as process:
+        process.send_signal(signal.SIGSTOP)
+        result = project.invoke(**OFTEN)
+        assert result.exit_code == 1, result.output
+        assert f"is already being worked on by process {process.pid}" in result.output
+        assert "Traceback" not in result.output
+        # The first goes on undisturbed, up to its own end.
+        process.send_signal(signal.SIGINT)  # pending until it goes on
+        process.send_signal(signal.SIGCONT)
+        check_stopped(project, process, signal.SIGINT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
@@ -111,28 +126,6 @@ def test_stopped_outside_of_training(
     assert run.info.status == "KILLED"
     assert not list(project.path("06_models/checkpoints").glob("*.lock"))
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_second_run_of_the_same_experiment_is_refused(project: SmallProject) -> None:
-    process = start(project)
-    try:
-        wait_for_checkpoint(project, process)
-        process.send_signal(signal.SIGSTOP)
-        result = project.invoke(**OFTEN)
-        assert result.exit_code == 1, result.output
-        assert f"is already being worked on by process {process.pid}" in result.output
-        assert "Traceback" not in result.output
-        process.send_signal(signal.SIGTERM)  # pending until it goes on
-        process.send_signal(signal.SIGCONT)
-        output, _ = process.communicate(timeout=LIMIT_SECONDS)
-    finally:
-        process.kill()
-    # The first goes on undisturbed, up to its own end.
-    assert process.returncode == 128 + signal.SIGTERM, output
-    (run,) = project.runs()
-    assert run.info.status == "KILLED"
-    steps = curve(project, run.info.run_id)
-    assert steps == list(range(len(steps)))
 
 
 def test_unwritable_checkpoints_are_found_before_training(project: SmallProject) -> None:
