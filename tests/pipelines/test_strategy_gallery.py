@@ -16,10 +16,19 @@ OWN = {"lines": {"mask": "scar", "content": "plain_colour", "blending": "hard"}}
 
 
 @pytest.fixture(scope="module")
-def gallery(elpv_project: SmallProject, tmp_path_factory: pytest.TempPathFactory) -> SmallProject:
+def shown(
+    elpv_project: SmallProject, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[SmallProject, str]:
+    """The project with a gallery, and what the command has said."""
     project = elpv_project.copy(tmp_path_factory.mktemp("gallery") / "project")
-    project.run("strategy_gallery", synthesis={"strategies": OWN})
-    return project
+    result = project.invoke("--pipelines", "strategy_gallery", synthesis={"strategies": OWN})
+    assert result.exit_code == 0, result.output
+    return project, result.output
+
+
+@pytest.fixture(scope="module")
+def gallery(shown: tuple[SmallProject, str]) -> SmallProject:
+    return shown[0]
 
 
 class TestGallery:
@@ -43,11 +52,8 @@ class TestGallery:
     def test_trains_nothing(self, gallery: SmallProject, elpv_project: SmallProject) -> None:
         assert len(gallery.runs()) == len(elpv_project.runs())
 
-    def test_where_it_is_is_said(self, elpv_project: SmallProject, tmp_path: Path) -> None:
-        project = elpv_project.copy(tmp_path / "project")
-        result = project.invoke("--pipelines", "strategy_gallery")
-        assert result.exit_code == 0, result.output
-        assert "strategies.html" in result.output
+    def test_where_it_is_is_said(self, shown: tuple[SmallProject, str]) -> None:
+        assert "strategies.html" in shown[1]
 
     def test_unknown_operator_is_one_message(self, project: SmallProject) -> None:
         own = {"lines": {"mask": "scars", "content": "plain_colour"}}
@@ -79,9 +85,8 @@ class TestForeground:
 
     def test_trains_with_it(self, mvtec_project: SmallProject, tmp_path: Path) -> None:
         project = mvtec_project.copy(tmp_path / "project")
-        synthesis = {"strategy": "nsa"}
-        for pipeline in ("outlier_synthesis", "teacher_student_training", "decoder_training"):
-            project.run(pipeline, synthesis=synthesis)
+        pipelines = ("outlier_synthesis", "teacher_student_training", "decoder_training")
+        project.run(*pipelines, synthesis={"strategy": "nsa"})
         assert project.path("06_models/trained").is_dir()
 
     def test_nothing_is_cached_for_a_strategy_that_does_not_ask(
