@@ -64,9 +64,10 @@ study-docs: study-report ## The same, and copy what git keeps of it to docs/stud
 	@mkdir -p docs/studies/$(STUDY)
 	@cp $(REPORTING)/study.md $(REPORTING)/study.csv $(REPORTING)/study_*.png docs/studies/$(STUDY)
 
+# By number of tests, the order of xdist, the longest file would be the last: one test of minutes.
 test: check ## Run the checks, then the tests
 	@$(IN_VENV) DAF_TEST_DATASETS="$(DAF_TEST_DATASETS)" OMP_NUM_THREADS=1 \
-		pytest -n $(WORKERS) --dist loadfile $(ARGS)
+		pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED) ## Lint, formatting, types and import contracts
 	$(IN_VENV) ruff check
