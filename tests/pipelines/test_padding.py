@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.sources.image_set import ImageSet, load
+from daf_pipelines.sources.images import contents
+from served_model import predict
 from small_project import SmallProject
 
 SIZE = 64
@@ -99,3 +102,21 @@ class TestInference:
         for path, heatmap in zip(found["path"], found["heatmap"], strict=True):
             with Image.open(path) as image, Image.open(folder / heatmap) as picture:
                 assert picture.size == image.size
+
+
+class TestRegisteredModel:
+    def test_predictions_are_those_of_the_evaluation(
+        self,
+        padded_project: SmallProject,
+        test_set: ImageSet,
+        maps: NDArray[np.float32],
+        tmp_path: Path,
+    ) -> None:
+        predicted = predict(padded_project, "daf-mvtec_ad-tile", tmp_path)
+        scores = padded_project.scores()
+        assert predicted["table"]["score"] == pytest.approx(scores["score"].tolist(), abs=1e-5)
+        assert predicted["table"]["label"] == scores["predicted"].tolist()
+        pixel = Detector.load(padded_project.path("06_models/detector")).pixel
+        place = test_set.table["path"].tolist().index(scores["path"][0])
+        (expected,) = contents(pixel(maps[[place]]), [test_set.boxes[place]])
+        np.testing.assert_allclose(predicted["maps"][0], expected, rtol=1e-4)

@@ -8,8 +8,6 @@ import pytest
 from mlflow.models import Model
 
 from daf_pipelines.scoring.detector import Detector
-from daf_pipelines.sources.image_set import load
-from daf_pipelines.sources.images import contents
 from served_model import predict
 from small_project import ROOT, SmallProject
 
@@ -57,22 +55,6 @@ class TestPredictions:
         assert found.shape == (1, 64, 64)
         distances = np.abs(maps - found).max(axis=(1, 2))
         assert distances.min() < 1e-4
-
-
-class TestPaddedImages:
-    def test_predictions_are_those_of_the_evaluation(
-        self, padded_project: SmallProject, tmp_path: Path
-    ) -> None:
-        predicted = predict(padded_project, "daf-mvtec_ad-tile", tmp_path)
-        scores = padded_project.scores()
-        assert predicted["table"]["score"] == pytest.approx(scores["score"].tolist(), abs=1e-5)
-        assert predicted["table"]["label"] == scores["predicted"].tolist()
-        test_set = load(padded_project.path("03_primary/test"))
-        detector = Detector.load(padded_project.path("06_models/detector"))
-        maps = detector.pixel(np.load(padded_project.path("07_model_output/anomaly_maps.npy")))
-        place = test_set.table["path"].tolist().index(scores["path"][0])
-        (expected,) = contents(maps[[place]], [test_set.boxes[place]])
-        np.testing.assert_allclose(predicted["maps"][0], expected, rtol=1e-4)
 
 
 class TestRegistration:
