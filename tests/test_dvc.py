@@ -246,22 +246,23 @@ class TestReproduction:
 
         check_remote(project)
 
-        # A parameter of the synthesis, changed by an experiment of DVC.
-        change = f"{PARAMETERS}:synthesis.validation_repeats=3"
-        assert project.reproduce("exp", "run", "--name", "three", "-S", change) == [*EXPERIMENT[1:]]
+        # Only the threshold, changed by an experiment of DVC.
+        change = f"{PARAMETERS}:threshold.image.false_positive_rate=0.2"
+        assert project.reproduce("exp", "run", "--name", "loose", "-S", change) == ["evaluation"]
         assert len(project.runs()) == 2
         workspace, commit = project.shown("exp", "show")
-        (three,) = commit["experiments"]
-        assert three["name"] == "three"
-        for shown, repeats in ((commit, 2), (three["revs"][0], 3), (workspace, 3)):
+        (loose,) = commit["experiments"]
+        assert loose["name"] == "loose"
+        for shown, rate in ((commit, 0.05), (loose["revs"][0], 0.2), (workspace, 0.2)):
             params = shown["data"]["params"][PARAMETERS]["data"]
             metrics = shown["data"]["metrics"]["data/08_reporting/metrics.json"]["data"]
-            assert params["synthesis"]["validation_repeats"] == repeats
+            assert params["threshold"]["image"]["false_positive_rate"] == rate
             assert 0 <= metrics["image_auroc"] <= 1
 
-        # Only the threshold.
-        project.set({"threshold": {"image": {"false_positive_rate": 0.2}}})
-        assert project.reproduce() == ["evaluation"]
+        # A parameter of the synthesis, which three stages read.
+        project.set({"synthesis": {"validation_repeats": 3}})
+        assert set(project.shown("status")) == set(EXPERIMENT[1:4])
+        project.set({"synthesis": {"validation_repeats": 2}})
 
         # An image.
         pointer = project.folder / "data/01_raw/cells.dvc"
