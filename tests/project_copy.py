@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image, ImageOps
 
-from small_project import merge
+from daf_pipelines.study.plan import merged
 
 ROOT = Path(__file__).parents[1]
 PARAMETERS = "conf/base/parameters.yml"
@@ -68,7 +68,7 @@ class ProjectCopy:
 
     def set(self, changes: dict[str, Any]) -> None:
         file = self.folder / PARAMETERS
-        params = merge(yaml.safe_load(file.read_text(encoding="utf-8")), changes)
+        params = merged(yaml.safe_load(file.read_text(encoding="utf-8")), changes)
         file.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
     def metrics(self) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from kedro.framework.startup import bootstrap_project
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from daf_pipelines.study.plan import merged
+
 ROOT = Path(__file__).parents[1]
 TINY = {
     "dataset": {"image_size": 64},
@@ -30,15 +32,6 @@ TINY = {
     },
     "decoder_training": {"length": 10, "batch_size": 2, "checkpoint_every": 5, "device": "cpu"},
 }
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries, of which the second takes precedence."""
-    merged = dict(base)
-    for key, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = merge(merged[key], value) if nested else value
-    return merged
 
 
 def dotted(params: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -55,7 +48,7 @@ class SmallProject:
 
     def __init__(self, folder: Path, dataset: dict[str, Any], store: Path | None = None) -> None:
         self.folder = folder
-        self.params = merge(TINY, {"dataset": dataset, "data_dir": str(folder / "data")})
+        self.params = merged(TINY, {"dataset": dataset, "data_dir": str(folder / "data")})
         self.uri = f"sqlite:///{folder / 'mlflow.db'}"
         folder.mkdir(parents=True, exist_ok=True)
         if store is not None:
@@ -88,7 +81,7 @@ class SmallProject:
         **changes: Any,
     ) -> None:
         """``kedro run`` in this process, through a session."""
-        params = merge(self.params, changes)
+        params = merged(self.params, changes)
         with (
             self._inside(self.folder),
             KedroSession.create(ROOT, env=env, runtime_params=params) as session,
@@ -97,7 +90,7 @@ class SmallProject:
 
     def context(self, env: str | None = None, **changes: Any) -> Any:
         """The Kedro context of a run."""
-        params = merge(self.params, changes)
+        params = merged(self.params, changes)
         with (
             self._inside(self.folder),
             KedroSession.create(ROOT, env=env, runtime_params=params) as session,
@@ -106,7 +99,7 @@ class SmallProject:
 
     def arguments(self, *options: str, **changes: Any) -> list[str]:
         """Arguments of the command ``kedro``."""
-        return ["run", "--params", ",".join(dotted(merge(self.params, changes))), *options]
+        return ["run", "--params", ",".join(dotted(merged(self.params, changes))), *options]
 
     def command(self, *options: str, **changes: Any) -> list[str]:
         """The whole command, for a process of its own, to be started in the repository's root."""

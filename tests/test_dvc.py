@@ -16,9 +16,10 @@ from mlflow.entities import Run
 
 from daf_pipelines.pipeline_registry import EXPERIMENT, experiment, register_pipelines
 from daf_pipelines.run_parameters import RunParameters
+from daf_pipelines.study.plan import merged
 from daf_pipelines.tracking.hooks import dataset_path
 from project_copy import PARAMETERS, ROOT, ProjectCopy, copy_project, invert
-from small_project import TINY, merge
+from small_project import TINY
 
 # A run goes on from them; no stage waits for them.
 RESUMED = {"checkpoints", "decoded_images"}
@@ -171,7 +172,7 @@ def _keys(section: dict[str, Any]) -> dict[str, Any]:
 def project(elpv_cells: Path, empty_store: Path, tmp_path: Path) -> ProjectCopy:
     """The working tree as git sees it, committed, with tiny budgets; own cells under DVC."""
     copy = copy_project(tmp_path / "project", elpv_cells, empty_store)
-    copy.set(merge(TINY, BUDGET))
+    copy.set(merged(TINY, BUDGET))
     copy.dvc("add", "data/01_raw/cells")
     copy.commit()
     return copy

@@ -15,7 +15,8 @@ from PIL import Image
 from daf_pipelines.metrics import IMAGE_METRICS, PIXEL_METRICS
 from daf_pipelines.pipeline_registry import EXPERIMENT
 from daf_pipelines.run_parameters import RunParameters
-from small_project import ROOT, SmallProject, merge
+from daf_pipelines.study.plan import merged
+from small_project import ROOT, SmallProject
 
 PICTURES = (
     "synthesis_preview",
@@ -132,8 +133,8 @@ class TestReport:
     ) -> None:
         page = mvtec_project.path("08_reporting/report.html").read_text(encoding="utf-8")
         text = html.unescape(page.split("<pre", 1)[1].split(">", 1)[1].split("</pre>", 1)[0])
-        again = RunParameters.of(merge(defaults(), yaml.safe_load(text)))
-        asked = RunParameters.of(merge(defaults(), mvtec_project.params))
+        again = RunParameters.of(merged(defaults(), yaml.safe_load(text)))
+        asked = RunParameters.of(merged(defaults(), mvtec_project.params))
         incidental = {"device", "checkpoint_every"}
         for name in ("teacher_student_training", "decoder_training"):
             found, wanted = (

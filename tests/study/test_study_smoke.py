@@ -17,9 +17,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from daf_pipelines.metrics import METRICS
 from daf_pipelines.study.lock import outdated
-from daf_pipelines.study.plan import STUDY_FILE, Study
+from daf_pipelines.study.plan import STUDY_FILE, Study, merged
 from project_copy import ProjectCopy, copy_project, invert
-from small_project import merge
 
 SMOKE = "studies/smoke"
 STUDY = (sys.executable, "-m", "daf_pipelines.study")
@@ -35,7 +34,7 @@ def project(elpv_cells: Path, empty_store: Path, tmp_path: Path) -> ProjectCopy:
 
 def change(project: ProjectCopy, changes: dict[str, Any]) -> None:
     file = project.folder / SMOKE / STUDY_FILE
-    study = merge(yaml.safe_load(file.read_text(encoding="utf-8")), changes)
+    study = merged(yaml.safe_load(file.read_text(encoding="utf-8")), changes)
     file.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
 
 
