@@ -52,6 +52,8 @@ TOP_PIXELS = (50, 500, 2000, 8000, 20000)
 
 # The strategies that recipes are told apart with; none of them reads the object's foreground.
 CRITERION = ("draem", "simple_texture", "cutpaste")
+# Beside them: outliers of a few pixels' width, which tell what small defects want of a scoring.
+THIN = ("scratches", "cutpaste_scar")
 
 BATCH = 32
 
@@ -196,7 +198,7 @@ def on_synthetic(
             SynthesisParams(strategy=strategy, validation_repeats=4),
             seed=0,
         )
-        for strategy in CRITERION
+        for strategy in (*CRITERION, *THIN)
     }
     normal = outputs(detector, held_out)
     synthetic = {strategy: outputs(detector, images) for strategy, images in outliers.items()}
