@@ -23,7 +23,9 @@ from daf_pipelines.study.results import read_cells
 
 LOG = logging.getLogger(__name__)
 COMMAND = "kedro run --pipelines robustness_study"
-IN_FIGURE, ON_PAGE = 2, 6
+IN_FIGURE = 4
+"""Images in all, or one a dataset and category: git keeps the figure."""
+ON_PAGE = 6
 """Images of a dataset and category."""
 
 
@@ -70,7 +72,8 @@ def read_pictures(study_readout: Readout, tracking_store: dict[str, Any]) -> dic
 
 def draw(study_readout: Readout, study_thumbnails: dict[str, Any]) -> tuple[Figure, Figure, Figure]:
     """Strategies x methods, each method over strategies, the same images under each strategy."""
-    images = disputed(study_readout.cells, study_thumbnails, IN_FIGURE)
+    share = IN_FIGURE // max(1, len(pictured(study_readout.cells)))
+    images = disputed(study_readout.cells, study_thumbnails, max(1, share))
     return heatmap_figure(study_readout), slope_figure(study_readout), disagreement_figure(images)
 
 
