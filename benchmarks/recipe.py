@@ -276,6 +276,15 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     return best.sort_values(["dataset", "criterion"], ascending=[True, False])
 
 
+def scorings(rows: pd.DataFrame) -> pd.DataFrame:
+    """What each scoring of conf/base does on large and on thin outliers, and on the test split."""
+    rows = with_criterion(rows[rows["recipe"].eq("conf/base")])
+    thin = {name: f"{name} auroc" for name in THIN}
+    settings = ["dataset", "segmentation_weight", "top_pixels"]
+    numbers = ["criterion", "auroc", *thin.values(), "test auroc"]
+    return rows.groupby(settings, as_index=False)[numbers].mean().dropna()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
@@ -298,7 +307,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     if args.summary:
-        print(to_markdown(summarise(pd.read_csv(args.out))))
+        rows = pd.read_csv(args.out)
+        print(f"{to_markdown(summarise(rows))}\n\n{to_markdown(scorings(rows))}")
         return
     if args.list:
         print("\n".join(RECIPES))
