@@ -121,7 +121,7 @@ def parameters(dataset: str, root: Path | None) -> dict[str, Any]:
 
 
 def section_of(dataset: str, root: Path | None) -> dict[str, Any]:
-    """Section ``dataset`` of its parameters."""
+    """The parameters of a dataset, with its folder below ``root``."""
     section = dict(DATASETS[dataset])
     if section["root"] is not None:
         if root is None:

@@ -265,6 +265,12 @@ class TestReproduction:
         assert set(project.shown("status")) == set(EXPERIMENT[1:4])
         project.set({"synthesis": {"validation_repeats": 2}})
 
+        # One of the decoder alone, which is trained anew.
+        auroc = project.metrics()["image_auroc"]
+        project.set({"decoder_training": {"length": 2}})
+        assert project.reproduce() == ["decoder_training", "evaluation"]
+        assert project.metrics()["image_auroc"] != auroc
+
         # An image.
         pointer = project.folder / "data/01_raw/cells.dvc"
         before = pointer.read_text(encoding="utf-8")

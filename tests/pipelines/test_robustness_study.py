@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from daf_pipelines.study.results import Cell
@@ -112,6 +113,21 @@ class TestPipeline:
         assert "heat of" not in page
         assert len(pd.read_csv(project.path("08_reporting/study.csv"))) == 5
         assert "no thumbnails of 4 of 4 runs" in caplog.text
+
+    def test_outdated_cells_are_left_out(
+        self, project: SmallProject, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        params = study(project, make_cells())
+        stage = {"params": {"study.yml": {"strategies.nsa": {"x": 1}}}, "deps": [], "outs": []}
+        lock = {"stages": {"cell@elpv-nsa-daf-0": stage}}
+        (project.folder / "study/dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+        project.run("robustness_study", study=params)
+        table = pd.read_csv(project.path("08_reporting/study.csv"))
+        kept = table.loc[table["method"].eq("daf"), "strategy"].tolist()
+        assert (len(table), kept) == (4, ["draem"])
+        assert "- cells: 4 of 7" in project.path("08_reporting/study.md").read_text("utf-8")
+        assert "Left out: 1 cell with other parameters" in caplog.text
+        assert "elpv-nsa-daf-0" in caplog.text
 
     def test_a_mistake_is_one_message(self, project: SmallProject) -> None:
         result = project.invoke(

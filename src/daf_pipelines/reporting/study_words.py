@@ -1,5 +1,7 @@
 """What is said beside the numbers of a study: its claim, the rules, the method, the warnings."""
 
+import numpy as np
+
 from daf_pipelines.metrics.bootstrap import FEW_IMAGES
 from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_tables import SHOWN, data_of
@@ -103,10 +105,12 @@ def warnings(readout: Readout) -> dict[str, str]:
     ]
     if hardly:
         found["Hardly trained"] = (
-            f"of images in training {', '.join(hardly)}, {REFERENCE} {ours:,}. Comparisons with it "
-            "are about this budget: neither they nor its own spread over strategies say anything "
-            "of the method trained in full."
+            f"of images in training {', '.join(hardly)}, {REFERENCE} {ours:,}. Comparisons with "
+            "such a method are about this budget: neither they nor its spread over strategies say "
+            "anything of the method trained in full."
         )
+    tested = {cell.data for cell in readout.cells if np.isfinite(cell.metric("image_auroc"))}
+    data = [one for one in data if one in tested]
     one_seed = [name_of(one) for one in data if len(_seeds(readout, one)) == 1]
     if one_seed:
         found["One seed only"] = (

@@ -142,7 +142,7 @@ def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
         tests["metric"].eq(metric) & tests["statistic"].eq("sd") & tests["other"].eq(other)
     ]
     if rows.empty:
-        return f"daf and {other} have no two strategies in common yet."
+        return f"daf and {other} have no two strategies in common."
     (row,) = rows.to_dict(orient="records")
     told = (
         f"DAF's spread is the smaller one in {row['lower']} of {row['units']} pairs of category "

@@ -155,6 +155,8 @@ def read_cells(folder: Path, declared: Iterable[plan.Cell] | None = None) -> lis
         names = {cell.name for cell in declared}
         files = [file for file in files if file.stem in names]
     cells = {file: _read(file) for file in files}
+    if declared is not None:
+        _check_names(cells)
     if not cells:
         raise DataError(
             f"{folder} has no cells: expected a JSON file for each trained detector. Run the study "
@@ -178,6 +180,15 @@ def _read(file: Path) -> Cell:
         raise DataError(
             f"{file} is no cell of a study: {faults}. Delete it and run its cell again."
         ) from error
+
+
+def _check_names(cells: Mapping[Path, Cell]) -> None:
+    for file, cell in cells.items():
+        if cell.declared.name != file.stem:
+            raise DataError(
+                f"{file} is of another cell, {cell}: expected that of its name. Delete it and run "
+                "its cell again."
+            )
 
 
 def _check_once(cells: Mapping[Path, Cell]) -> None:

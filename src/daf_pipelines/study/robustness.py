@@ -148,8 +148,9 @@ class Measured:
     def _draws(self, cell: Cell) -> Weights:
         """Draws of the normal images by the test set, of the anomalous ones by dataset alone.
 
-        Where the seed draws the split, it draws normal images: all anomalous ones are tested
-        with every seed, and what their choice makes of all seeds must not seem to be independent.
+        Where the seed draws the split, it draws normal images: all anomalous ones are tested with
+        every seed, and what their choice makes of all seeds must not seem to be independent. (But
+        for anomalous images of groups that are trained on: where there are such, they differ.)
         """
         images = f"{cell.test_images} {cell.labels}"
         if images not in self._weights:
