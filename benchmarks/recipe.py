@@ -13,6 +13,7 @@ conf/base, each in a process of its own, so that their memory is told apart.
 """
 
 import argparse
+import functools
 import itertools
 import os
 import resource
@@ -40,6 +41,7 @@ from daf_pipelines.parameters import (
 from daf_pipelines.scoring.detector import Detector, image_scores
 from daf_pipelines.sources.image_set import ImageSet
 from daf_pipelines.sources.ingestion import ingest
+from daf_pipelines.study.plan import merged
 from daf_pipelines.synthesis.textures import load_textures
 from daf_pipelines.synthesis.validation import sources_of, synthesise_set
 from daf_pipelines.training import TrainingData, initialise, train_decoder, train_student
@@ -78,11 +80,7 @@ def _rate(value: float) -> Overrides:
 
 def merge(base: dict[str, Any], *changes: dict[str, Any]) -> dict[str, Any]:
     """Nested dictionaries, the later ones taking precedence."""
-    for change in changes:
-        base = base | {
-            k: merge(base.get(k, {}), v) if isinstance(v, dict) else v for k, v in change.items()
-        }
-    return base
+    return functools.reduce(merged, changes, base)
 
 
 RECIPES: dict[str, Overrides] = {
