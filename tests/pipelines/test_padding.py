@@ -78,7 +78,7 @@ class TestEvaluation:
     ) -> None:
         scores = padded_project.scores().set_index("path").loc[test_set.table["path"], "raw_score"]
         for score, pixels, part in zip(scores, maps, inside, strict=True):
-            count = round(8000 / 256**2 * part.sum())
+            count = round(2000 / 256**2 * part.sum())
             assert score == pytest.approx(np.sort(pixels[part])[-count:].mean(), rel=1e-4)
 
     def test_synthetic_outliers_lie_on_the_images(self, padded_project: SmallProject) -> None:
