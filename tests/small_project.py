@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,7 @@ from mlflow.entities import Run
 from daf_pipelines.study.plan import merged
 
 ROOT = Path(__file__).parents[1]
+LIMIT_SECONDS = 120
 TINY = {
     "dataset": {"image_size": 64},
     "synthesis": {"validation_repeats": 2, "preview_rows": 2},
@@ -32,6 +36,11 @@ TINY = {
     },
     "decoder_training": {"length": 10, "batch_size": 2, "checkpoint_every": 5, "device": "cpu"},
 }
+
+
+def _heed_interrupts() -> None:
+    """Whatever started the tests may have had its children ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def dotted(params: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -104,6 +113,28 @@ class SmallProject:
     def command(self, *options: str, **changes: Any) -> list[str]:
         """The whole command, for a process of its own, to be started in the repository's root."""
         return [sys.executable, "-m", "kedro", *self.arguments(*options, **changes)]
+
+    @contextmanager
+    def training(self, **changes: Any) -> Iterator["subprocess.Popen[str]"]:
+        """``kedro run`` in a process of its own, which has written a checkpoint of the student."""
+        process = subprocess.Popen(
+            self.command(**changes),
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509
+        )
+        try:
+            deadline = time.monotonic() + LIMIT_SECONDS
+            while not list(self.path("06_models/checkpoints").glob("teacher-student-*.pt")):
+                assert process.poll() is None, "ended before its first checkpoint"
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            yield process
+        finally:
+            process.kill()
 
     def invoke(self, *options: str, **changes: Any) -> Result:
         """``kedro run`` in this process, as the command line runs it."""

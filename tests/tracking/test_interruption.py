@@ -5,8 +5,6 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +14,9 @@ from mlflow.entities import Run
 
 from daf_pipelines.cli import AT_ONCE
 from daf_pipelines.scoring.detector import Detector
-from small_project import ROOT, SmallProject
+from small_project import LIMIT_SECONDS, SmallProject
 
-LIMIT_SECONDS = 120
 OFTEN = {"teacher_student_training": {"checkpoint_every": 1}}  # does not change what comes out
-
-
-def _heed_interrupts() -> None:
-    """Whatever started the tests may have had its children ignore them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@contextmanager
-def training(project: SmallProject) -> Iterator["subprocess.Popen[str]"]:
-    """``kedro run`` in a process of its own, which has written a checkpoint."""
-    process = subprocess.Popen(
-        project.command(**OFTEN),
-        cwd=ROOT,
-        env=project.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509
-    )
-    try:
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while not list(project.path("06_models/checkpoints").glob("teacher-student-*.pt")):
-            assert process.poll() is None, "ended before its first checkpoint"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        yield process
-    finally:
-        process.kill()
 
 
 def curve(project: SmallProject, run_id: str) -> list[int]:
@@ -71,8 +40,15 @@ def check_stopped(
 
 
 def test_stopped_and_gone_on_with(project: SmallProject, elpv_project: SmallProject) -> None:
-    with training(project) as process:
-        process.send_signal(signal.SIGTERM)
+    with project.training(**OFTEN) as process:
+        # Another one of the same experiment is refused meanwhile, and does not disturb it.
+        process.send_signal(signal.SIGSTOP)
+        refused = project.invoke(**OFTEN)
+        assert refused.exit_code == 1, refused.output
+        assert f"is already being worked on by process {process.pid}" in refused.output
+        assert "Traceback" not in refused.output
+        process.send_signal(signal.SIGTERM)  # pending until it goes on
+        process.send_signal(signal.SIGCONT)
         stopped = check_stopped(project, process, signal.SIGTERM)
 
     result = project.invoke(**OFTEN)
@@ -82,19 +58,6 @@ def test_stopped_and_gone_on_with(project: SmallProject, elpv_project: SmallProj
     assert curve(project, run.info.run_id) == list(range(20))
     pd.testing.assert_frame_equal(project.scores(), elpv_project.scores(), rtol=0, atol=1e-5)
     assert list(project.path("06_models/checkpoints").iterdir()) == []
-
-
-def test_second_run_of_the_same_experiment_is_refused(project: SmallProject) -> None:
-    with training(project) as process:
-        process.send_signal(signal.SIGSTOP)
-        result = project.invoke(**OFTEN)
-        assert result.exit_code == 1, result.output
-        assert f"is already being worked on by process {process.pid}" in result.output
-        assert "Traceback" not in result.output
-        # The first goes on undisturbed, up to its own end.
-        process.send_signal(signal.SIGINT)  # pending until it goes on
-        process.send_signal(signal.SIGCONT)
-        check_stopped(project, process, signal.SIGINT)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])

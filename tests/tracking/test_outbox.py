@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from sqlalchemy import Engine, event
 
 from daf_pipelines.errors import ParameterError
 from daf_pipelines.tracking import outbox
@@ -167,17 +168,28 @@ class TestCurves:
         assert curve(run) == []
 
 
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """MLflow does not wait 20 seconds for the lock of an SQLite store."""
+
+    def shorten(*arguments: Any) -> tuple[str, Any]:
+        _, _, statement, parameters, _, _ = arguments
+        return statement.replace("busy_timeout = 20000", "busy_timeout = 100"), parameters
+
+    event.listen(Engine, "before_cursor_execute", shorten, retval=True)
+    yield
+    event.remove(Engine, "before_cursor_execute", shorten)
+
+
 class TestStore:
     def test_locked_database(
         self,
         store: Path,
         tmp_path: Path,
         box: Outbox,
-        monkeypatch: pytest.MonkeyPatch,
+        impatient: None,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        # SQLite waits for a lock, 5 s by default.
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}?timeout=0.1")
         run = opened(tmp_path)
         with closing(sqlite3.connect(store, isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")

@@ -2,36 +2,12 @@
 
 import re
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from small_project import ROOT, SmallProject
-
-LIMIT_SECONDS = 120
-
-
-def kill_in_training(project: SmallProject) -> None:
-    """Start ``kedro run`` and kill it as soon as it has written a checkpoint."""
-    process = subprocess.Popen(
-        project.command(),
-        cwd=ROOT,
-        env=project.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while not list(project.path("06_models/checkpoints").glob("teacher-student-*.pt")):
-            assert process.poll() is None, "ended before its first checkpoint"
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
+from small_project import SmallProject
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +17,9 @@ def killed(
     """The experiment of ``elpv_project``, killed while the student was trained."""
     folder = tmp_path_factory.mktemp("killed")
     project = SmallProject(folder, elpv_project.params["dataset"], empty_store)
-    kill_in_training(project)
+    with project.training() as process:
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     return project
 
 

@@ -88,7 +88,7 @@ def rounded(values: Array, bits: int) -> Array:
         bits: Up to 52.
 
     Returns:
-        The values; errors are at most 2**(1 - bits) of the largest absolute one.
+        The values; errors are at most 2**(1 - bits) + 2**-53 of the largest absolute one.
     """
     # Around a number this large, float64 has just such multiples.
     anchor = largest(values) * 2.0 ** (54 - bits)
