@@ -14,8 +14,6 @@ from daf_pipelines.parameters import DatasetParams, SynthesisParams, TeacherPara
 from daf_pipelines.sources.image_set import ImageSet
 from ingested import prepare
 
-pytest.importorskip("anomalib", reason="the extra baselines is not installed")
-
 SIZE = 64
 TINY: dict[str, Any] = {
     "patchcore": {"coreset": 0.1, "most_patches": 400},

@@ -47,7 +47,8 @@ def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: Model
     if model.discrepancy.structure == "ssim":
         check_ssim_size(dataset.image_size // STRIDES[-1])
     load_teacher(model.teacher)
-    load_student(model.student)
+    if model.student.weights != "none":
+        load_student(model.student)
 
 
 def check_baseline(
