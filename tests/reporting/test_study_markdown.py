@@ -162,6 +162,8 @@ class TestParts:
         assert "Rules of the verdict" not in text
         is_compared = any(row[0] == "daf − cosine_only" for row in tables(text))
         assert is_compared == ("cosine_only" in methods)
+        has_advice = "This is read out for daf, which the study has not." not in text
+        assert has_advice == ("For daf: " in text) == ("daf" in methods)
 
     def test_missing_cells(self, cells):
         run = [cell for cell in cells if cell.strategy != "nsa" or cell.dataset == "elpv"]

@@ -14,9 +14,9 @@ from daf_pipelines.reporting.study_words import (
     conclusions,
     method,
     warnings,
+    which_strategy,
 )
 from daf_pipelines.reporting.words import or_dash
-from daf_pipelines.study.claim import advice
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.results import Data, name_of
 from daf_pipelines.study.robustness import REFERENCE
@@ -115,7 +115,7 @@ def _published(readout: Readout) -> Iterator[str]:
 
 def _recommendation(readout: Readout) -> Iterator[str]:
     yield "## Which strategy, without any defect?"
-    yield f"For {REFERENCE}: {advice(readout.regrets, REFERENCE, PAGE_TARGET)}"
+    yield which_strategy(readout)
     best = study_tables.best_criterion(readout, REFERENCE, PAGE_TARGET)
     if best:
         yield _table(study_tables.regrets(readout, REFERENCE, PAGE_TARGET))

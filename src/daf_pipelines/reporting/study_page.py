@@ -21,9 +21,9 @@ from daf_pipelines.reporting.study_words import (
     conclusions,
     method,
     warnings,
+    which_strategy,
 )
 from daf_pipelines.reporting.words import or_dash
-from daf_pipelines.study.claim import advice
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.results import Data, name_of, ordered
 from daf_pipelines.study.robustness import REFERENCE
@@ -61,8 +61,7 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         seed_tests=study_tables.seed_tests(readout),
         ranks=study_tables.rank_stability(readout),
         published=published(readout),
-        advice=advice(readout.regrets, REFERENCE, PAGE_TARGET),
-        reference=REFERENCE,
+        which_strategy=which_strategy(readout),
         best=best,
         regrets=study_tables.regrets(readout, REFERENCE, PAGE_TARGET),
         choices=study_tables.choices(readout, REFERENCE, PAGE_TARGET, best or ""),

@@ -4,8 +4,15 @@ import numpy as np
 
 from daf_pipelines.metrics.bootstrap import FEW_IMAGES
 from daf_pipelines.reporting.evaluation import SHORT
-from daf_pipelines.reporting.study_tables import SHOWN, data_of
-from daf_pipelines.study.claim import MARGIN, MIN_UNITS, SENSITIVE, SIGNIFICANT, conclusion
+from daf_pipelines.reporting.study_tables import PAGE_TARGET, SHOWN, data_of
+from daf_pipelines.study.claim import (
+    MARGIN,
+    MIN_UNITS,
+    SENSITIVE,
+    SIGNIFICANT,
+    advice,
+    conclusion,
+)
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.results import Data, name_of, ordered
 from daf_pipelines.study.robustness import CLAIMED, REFERENCE, family
@@ -39,9 +46,20 @@ RULES = {
 }
 
 
+def which_strategy(readout: Readout) -> str:
+    """The advice on the choice of a strategy, for the method that the claim is about."""
+    if REFERENCE not in _methods(readout):
+        return f"This is read out for {REFERENCE}, which the study has not."
+    return f"For {REFERENCE}: {advice(readout.regrets, REFERENCE, PAGE_TARGET)}"
+
+
+def _methods(readout: Readout) -> set[str]:
+    return {*readout.table["method"], *readout.missing["method"]}
+
+
 def conclusions(readout: Readout) -> dict[str, list[str]]:
     """What all data together say of the claim, by metric; none, if the study cannot say any."""
-    methods = {*readout.table["method"], *readout.missing["method"]}
+    methods = _methods(readout)
     claimed = [name for name in CLAIMED if name in methods and REFERENCE in methods]
     return {
         SHORT[metric]: conclusion(readout.verdicts, readout.seed_tests, metric, claimed)

@@ -54,8 +54,7 @@ def run(command: Sequence[str], output: IO[str]) -> int:
 def handled(numbers: Iterable[int], handler: Callable[[int], None]) -> Iterator[None]:
     """Call ``handler`` at these signals while the block runs."""
     before = {
-        number: signal.signal(number, lambda received, _: handler(received))
-        for number in dict.fromkeys(numbers)
+        number: signal.signal(number, lambda received, _: handler(received)) for number in numbers
     }
     try:
         yield

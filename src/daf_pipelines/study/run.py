@@ -23,8 +23,7 @@ LOG = logging.getLogger(__name__)
 MOST_WORKERS = 4  # by default; each takes up to 2.5 GiB
 LOOK_EVERY = 0.5  # seconds
 ATTEMPTS = 2
-# The last: a closed terminal, which Windows does not tell of.
-STOPPING = signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)
+STOPPING = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # the last: a closed terminal
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # or a finished cell might be lost
 
 
