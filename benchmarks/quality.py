@@ -86,7 +86,7 @@ def measure(cell: Cell, root: Path | None, seconds: float, folder: Path) -> dict
     from quality_task import Budget, Task, forget_peak
 
     from daf_pipelines.parameters import DatasetParams
-    from daf_pipelines.resources import peak_rss_mib
+    from daf_pipelines.resources import machine, peak_rss_mib
     from daf_pipelines.sources.ingestion import ingest
 
     module, function = METHODS[cell.method]
@@ -108,6 +108,7 @@ def measure(cell: Cell, root: Path | None, seconds: float, folder: Path) -> dict
         "steps": trained.steps,
         "note": trained.note,
         "budget": seconds,
+        "machine": machine()["processor"],
     }
 
 
