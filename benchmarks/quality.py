@@ -3,7 +3,8 @@
 A cell is a dataset, a method and a seed. All methods get the same images at the same size, the same
 teacher where they have one, and 6 minutes of processor time on one thread, which is 3 minutes on 2
 cores: from the ingested images to the trained model, scoring excluded. Processor time is fair on a
-machine that others use. Nothing is chosen on the test split. More, and the table: docs/quality.md.
+machine that others use; figures of another processor are told apart. Nothing is chosen on the test
+split. More, and the table: docs/quality.md.
 
     pip install -c constraints.txt -e ".[samples,bench]"
     python benchmarks/quality.py --root path/to/datasets        # what docs/quality.csv lacks
@@ -86,15 +87,15 @@ def measure(cell: Cell, root: Path | None, seconds: float, folder: Path) -> dict
     from quality_task import Budget, Task, forget_peak
 
     from daf_pipelines.parameters import DatasetParams
-    from daf_pipelines.resources import machine, peak_rss_mib
+    from daf_pipelines.resources import peak_rss_mib
     from daf_pipelines.sources.ingestion import ingest
 
     module, function = METHODS[cell.method]
     method = getattr(importlib.import_module(module), function)
     raw = parameters(cell.dataset, root)
-    train, held_out, test = ingest(DatasetParams(**raw["dataset"]), cell.seed, folder).values()
+    train, _, test = ingest(DatasetParams(**raw["dataset"]), cell.seed, folder).values()
     budget = Budget(seconds)
-    trained = method(Task(train, held_out, cell.seed, budget, raw, folder))
+    trained = method(Task(train, cell.seed, budget, raw, folder))
     budget.stop()
     forget_peak()
     scores, maps, milliseconds = score(trained.score, test.images)
@@ -108,8 +109,15 @@ def measure(cell: Cell, root: Path | None, seconds: float, folder: Path) -> dict
         "steps": trained.steps,
         "note": trained.note,
         "budget": seconds,
-        "machine": machine()["processor"],
+        "machine": processor(),
     }
+
+
+def processor() -> str:
+    """The name of this machine's processor, which decides what a budget is worth."""
+    from daf_pipelines.resources import machine
+
+    return machine()["processor"]
 
 
 def parameters(dataset: str, root: Path | None) -> dict[str, Any]:
@@ -155,11 +163,11 @@ def quality(scores: np.ndarray, maps: np.ndarray, test: Any) -> dict[str, float]
 
 
 def missing(cells: list[Cell], out: Path, budget: float) -> list[Cell]:
-    """Those that a file of results lacks at this budget."""
+    """Those that a file of results lacks at this budget, on this processor."""
     if not out.exists():
         return cells
     rows = pd.read_csv(out)
-    rows = rows[rows["budget"] == budget]
+    rows = rows[rows["budget"].eq(budget) & rows["machine"].eq(processor())]
     there = set(rows[list(Cell._fields)].itertuples(index=False, name=None))
     return [cell for cell in cells if cell not in there]
 
@@ -192,7 +200,8 @@ def main() -> None:
         from recipe import to_markdown
 
         rows = pd.read_csv(args.out)
-        print(to_markdown(summarise(rows[rows["budget"] == args.budget])))
+        for name, part in rows[rows["budget"] == args.budget].groupby("machine"):
+            print(f"{name}\n\n{to_markdown(summarise(part))}\n")
         return
     cells = [
         Cell(dataset, method, seed)

@@ -2,18 +2,15 @@
 
 How many steps fit a budget is not known before, and the learning rate has to reach its end: it
 falls by the clock, along the cosine of conf/base, and the step that would exceed the budget is not
-made. The first phase has a tenth of the time, about its share in conf/base. The score's fusion is
-chosen on held-out normals and synthetic outliers, outside the budget.
+made. The first phase has a tenth of the time, about its share in conf/base.
 """
 
 import math
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from quality_task import Budget, Task, Trained
-from recipe import on_synthetic, with_criterion
 
 from daf_pipelines.parameters import (
     DecoderTrainingParams,
@@ -93,7 +90,7 @@ class ClockedData(TrainingData):
 
 
 def daf(task: Task) -> Trained:
-    """Both phases of conf/base, then the choice of the fusion."""
+    """Both phases of conf/base, and its scoring."""
     size = task.train.images.shape[1]
     synthesis = SynthesisParams(**task.raw["synthesis"])
     textures = load_textures(synthesis.texture_root, size)
@@ -105,10 +102,10 @@ def daf(task: Task) -> Trained:
     rest = clocked(DecoderTrainingParams, task, 1.0)
     until_spent(train_decoder, model, data, rest)
     task.budget.stop()
-    detector = Detector(model, ScoringParams(), size)
-    detector.scoring = chosen = choose_scoring(detector, task, textures)
+    scoring = ScoringParams(**task.raw["scoring"])
+    detector = Detector(model, scoring, size)
     note = f"{begin.steps} + {rest.steps} steps, "
-    note += f"weight {chosen.segmentation_weight:g}, top {chosen.top_pixels}"
+    note += f"weight {scoring.segmentation_weight:g}, top {scoring.top_pixels}"
     return Trained(detector.score_batch, begin.steps + rest.steps, note)
 
 
@@ -126,12 +123,3 @@ def until_spent(train: Any, model: Any, data: ClockedData, params: Clocked) -> N
         train(model, data, params)
     except SpentError:
         return
-
-
-def choose_scoring(detector: Detector, task: Task, textures: np.ndarray) -> ScoringParams:
-    """The fusion that does best on held-out normals and synthetic outliers."""
-    rows = pd.DataFrame(on_synthetic(detector, task.train, task.held_out, textures))
-    best = with_criterion(rows).sort_values("criterion").iloc[-1]
-    return ScoringParams(
-        segmentation_weight=float(best["segmentation_weight"]), top_pixels=int(best["top_pixels"])
-    )

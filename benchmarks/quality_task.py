@@ -57,7 +57,6 @@ class Task:
 
     Attributes:
         train: normal images, the same for all methods.
-        held_out: normal images that are not trained on.
         seed: of whatever a method draws.
         budget: running since before the method was called.
         raw: the parameters of conf/base, with this dataset.
@@ -65,7 +64,6 @@ class Task:
     """
 
     train: ImageSet
-    held_out: ImageSet
     seed: int
     budget: Budget
     raw: dict[str, Any]

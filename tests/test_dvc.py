@@ -269,7 +269,7 @@ class TestReproduction:
         assert set(project.shown("status")) == set(EXPERIMENT[1:4])
         project.set({"synthesis": {"validation_repeats": 2}})
 
-        # The threshold alone, found anew without any training.
+        # The threshold alone, which is found without any training.
         project.set({"threshold": {"image": {"false_positive_rate": 0.2}}})
         assert set(project.shown("status")) == {"evaluation"}
         project.set({"threshold": {"image": {"false_positive_rate": 0.05}}})

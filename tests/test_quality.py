@@ -22,7 +22,7 @@ def quality() -> ModuleType:
 
 
 def row(dataset: str, method: str, seed: int, value: float) -> dict[str, object]:
-    cell = {"dataset": dataset, "method": method, "seed": seed, "budget": 360.0}
+    cell = {"dataset": dataset, "method": method, "seed": seed, "budget": 360.0, "machine": "here"}
     metrics = dict.fromkeys(("image_auroc", "image_ap"), value)
     pixels = dict.fromkeys(("pixel_auroc", "pixel_ap", "aupro"), np.nan)
     return cell | metrics | pixels | {"train_minutes": 6.0, "score_ms": 20.4, "peak_mib": 1000.0}
@@ -38,10 +38,15 @@ def test_mean_and_deviation_in_order(quality: ModuleType) -> None:
     assert table["pixel AP"].tolist() == ["", ""]
 
 
-def test_finished_cells_are_not_missing(quality: ModuleType, tmp_path: Path) -> None:
+def test_finished_cells_are_not_missing(
+    quality: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "processor", lambda: "here")
     cells = [quality.Cell("ELPV mono", "DAF", seed) for seed in (0, 1)]
     out = tmp_path / "quality.csv"
     assert quality.missing(cells, out, 360.0) == cells
     pd.DataFrame([row("ELPV mono", "DAF", 0, 0.9)]).to_csv(out, index=False)
     assert quality.missing(cells, out, 360.0) == cells[1:]
     assert quality.missing(cells, out, 20.0) == cells
+    monkeypatch.setattr(quality, "processor", lambda: "elsewhere")
+    assert quality.missing(cells, out, 360.0) == cells

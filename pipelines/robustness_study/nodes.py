@@ -82,5 +82,6 @@ def report(
 ) -> tuple[str, str]:
     """A page with everything, and a document."""
     images = disputed(study_readout.cells, study_thumbnails, ON_PAGE)
-    command = f"{COMMAND} --params study.folder={study.folder},study.replicates={study.replicates}"
+    settings = f"study.folder={study.folder},study.replicates={study.replicates}"
+    command = f"make study STUDY={study.folder.name}\n{COMMAND} --params {settings}"
     return study_page(study_readout, images, command), study_markdown(study_readout, command)

@@ -134,7 +134,11 @@ class TestParts:
 
     def test_few_images_are_told(self):
         cells = made_study(quality, methods=("daf", "draem"), strategies=STRATEGIES, anomalous=8)
-        assert "**Fewer than 20 test images of a class**: on elpv mono" in document(cells)
+        text = document(cells)
+        assert "**Fewer than 20 test images of a class**: on elpv mono" in text
+        verdicts = [line for line in text.splitlines() if line.startswith("- elpv mono, against")]
+        assert verdicts
+        assert all("test images of a class: p is too small" in line for line in verdicts)
 
     def test_hardly_trained_methods_are_told(self, cells):
         study = Study.read(Path(__file__).parents[2] / "studies/robustness")
@@ -162,7 +166,7 @@ class TestParts:
         assert "Rules of the verdict" not in text
         is_compared = any(row[0] == "daf − cosine_only" for row in tables(text))
         assert is_compared == ("cosine_only" in methods)
-        has_advice = "This is read out for daf, which the study has not." not in text
+        has_advice = "A strategy is recommended for daf alone" not in text
         assert has_advice == ("For daf: " in text) == ("daf" in methods)
 
     def test_missing_cells(self, cells):

@@ -18,6 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from daf_pipelines.metrics import METRICS
 from daf_pipelines.study.lock import outdated
 from daf_pipelines.study.plan import STUDY_FILE, Study, merged
+from daf_pipelines.study.results import read_cells
 from project_copy import ProjectCopy, copy_project, invert
 
 SMOKE = "studies/smoke"
@@ -55,6 +56,8 @@ def cells(project: ProjectCopy) -> dict[str, dict[str, Any]]:
 def check_cells(project: ProjectCopy, declared: set[str]) -> None:
     found = cells(project)
     assert set(found) == declared
+    read = read_cells(project.folder / SMOKE / "cells")
+    assert {cell.declared.name for cell in read} == declared
     for cell in found.values():
         assert cell["metrics"].keys() >= set(METRICS)
         assert len(cell["labels"]) == len(cell["scores"]) > 0

@@ -31,7 +31,7 @@ def check_stopped(
     assert process.returncode == 128 + number, output
     (step,) = re.findall(rf"stopped by {number.name} after step (\d+) of 20", output)
     assert "The same command goes on from there." in output
-    for alarm in ("Traceback", "Error", "WARNING"):
+    for alarm in ("Traceback", "Error", "WARNING", "\r", "\x1b"):  # it goes into a file
         assert alarm not in output
     (run,) = project.runs()
     assert run.info.status == "KILLED"
@@ -41,15 +41,17 @@ def check_stopped(
 
 def test_stopped_and_gone_on_with(project: SmallProject, elpv_project: SmallProject) -> None:
     with project.training(**OFTEN) as process:
-        # Another one of the same experiment is refused meanwhile, and does not disturb it.
+        # Others are refused meanwhile, of this experiment or not, and do not disturb it.
         process.send_signal(signal.SIGSTOP)
-        refused = project.invoke(**OFTEN)
-        assert refused.exit_code == 1, refused.output
-        assert f"is already being worked on by process {process.pid}" in refused.output
-        assert "Traceback" not in refused.output
-        process.send_signal(signal.SIGTERM)  # pending until it goes on
+        for changes in ({}, {"seed": 1}, {"synthesis": {"strategy": "nsa"}}):
+            refused = project.invoke(**OFTEN, **changes)
+            assert refused.exit_code == 1, refused.output
+            told = f"{project.path('')} is already being worked on by process {process.pid}"
+            assert told in refused.output
+            assert "Traceback" not in refused.output
+        process.send_signal(signal.SIGINT)  # pending until it goes on
         process.send_signal(signal.SIGCONT)
-        stopped = check_stopped(project, process, signal.SIGTERM)
+        stopped = check_stopped(project, process, signal.SIGINT)
 
     result = project.invoke(**OFTEN)
     assert result.exit_code == 0, result.output
@@ -87,7 +89,7 @@ def test_stopped_outside_of_training(
     assert "Traceback" not in result.output
     (run,) = project.runs()
     assert run.info.status == "KILLED"
-    assert not list(project.path("06_models/checkpoints").glob("*.lock"))
+    assert not list(project.path("").rglob("*.lock"))
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -172,13 +172,18 @@ class TestCurves:
 def impatient() -> Iterator[None]:
     """MLflow does not wait 20 seconds for the lock of an SQLite store."""
 
+    shortened = []
+
     def shorten(*arguments: Any) -> tuple[str, Any]:
         _, _, statement, parameters, _, _ = arguments
+        if "busy_timeout = 20000" in statement:
+            shortened.append(statement)
         return statement.replace("busy_timeout = 20000", "busy_timeout = 100"), parameters
 
     event.listen(Engine, "before_cursor_execute", shorten, retval=True)
     yield
     event.remove(Engine, "before_cursor_execute", shorten)
+    assert shortened
 
 
 class TestStore:

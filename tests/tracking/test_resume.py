@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from small_project import SmallProject
 
@@ -40,6 +42,12 @@ def test_killed_run_resumes_with_the_same_command(
     assert (run.info.run_id, run.info.status) == (before.info.run_id, "FINISHED")
     history = killed.client.get_metric_history(run.info.run_id, "teacher_student/kd")
     assert [m.step for m in history] == list(range(20))
+    networks = [
+        load_file(project.path("06_models/detector/model.safetensors"))
+        for project in (killed, elpv_project)
+    ]
+    assert networks[0].keys() == networks[1].keys()
+    assert all(torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items())
     pd.testing.assert_frame_equal(killed.scores(), elpv_project.scores(), rtol=0, atol=1e-5)
     for phase in ("teacher_student", "decoder"):
         losses = [

@@ -152,7 +152,7 @@ def check_backbone(name: str) -> tuple[int, ...]:
     return tuple(max(i for i, s in enumerate(strides) if s == stride) for stride in STRIDES)
 
 
-@functools.cache  # by network and size, for every cell of a study
+@functools.cache  # a process may start many runs, as tests and notebooks do
 def check_image_size(name: str, size: int) -> None:
     """Refuse a backbone that cannot take images of this size, without computing any feature.
 

@@ -13,6 +13,7 @@ from daf_pipelines.reporting.study_words import (
     RULES,
     conclusions,
     method,
+    told,
     warnings,
     which_strategy,
 )
@@ -62,7 +63,8 @@ def _claim(readout: Readout) -> Iterator[str]:
 def _by_category(readout: Readout) -> Iterator[str]:
     yield f"By category, in {SHORT[PAGE_TARGET]}:"
     lines = [
-        f"{name_of(one.data)}, against {one.other}: the claim **{one.verdict}**. {one.sentence}"
+        f"{name_of(one.data)}, against {one.other}: the claim **{one.verdict}**. "
+        f"{told(readout, one)}"
         for one in readout.verdicts
         if one.metric == PAGE_TARGET
     ]

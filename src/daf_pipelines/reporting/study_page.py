@@ -20,6 +20,7 @@ from daf_pipelines.reporting.study_words import (
     RULES,
     conclusions,
     method,
+    told,
     warnings,
     which_strategy,
 )
@@ -53,7 +54,9 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         facts=study_tables.provenance(readout),
         conclusions=conclusions(readout),
         no_claim=NO_CLAIM,
-        verdicts=[one for one in readout.verdicts if one.metric == PAGE_TARGET],
+        verdicts=[
+            (one, told(readout, one)) for one in readout.verdicts if one.metric == PAGE_TARGET
+        ],
         target=SHORT[PAGE_TARGET],
         warnings=warnings(readout),
         rules=RULES,

@@ -10,6 +10,7 @@ from daf_pipelines.study.claim import (
     MIN_UNITS,
     SENSITIVE,
     SIGNIFICANT,
+    Verdict,
     advice,
     conclusion,
 )
@@ -46,10 +47,17 @@ RULES = {
 }
 
 
+def told(readout: Readout, verdict: Verdict) -> str:
+    """The sentence of a verdict, with what it cannot bear."""
+    if not _has_few_images(readout, verdict.data):
+        return verdict.sentence
+    return f"{verdict.sentence} (Fewer than {FEW_IMAGES} test images of a class: p is too small.)"
+
+
 def which_strategy(readout: Readout) -> str:
     """The advice on the choice of a strategy, for the method that the claim is about."""
     if REFERENCE not in _methods(readout):
-        return f"This is read out for {REFERENCE}, which the study has not."
+        return f"A strategy is recommended for {REFERENCE} alone, and this study has none of it."
     return f"For {REFERENCE}: {advice(readout.regrets, REFERENCE, PAGE_TARGET)}"
 
 

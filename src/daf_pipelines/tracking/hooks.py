@@ -24,6 +24,7 @@ from daf_pipelines.run_parameters import RunParameters
 
 LOG = logging.getLogger(__name__)
 MODELS = ("student", "trained_model", "detector")
+SHARED = {"train_images", "synthetic_validation", *MODELS, "metrics"}  # by all of a folder's runs
 OF_DATASETS = {"manifest", "strategy_gallery"}  # what is recorded of a dataset alone
 COMPARISON = ("comparison", "seeds", "comparison_page")
 TRACKING_STORE = "tracking_store"
@@ -42,7 +43,7 @@ class TrackingHooks:
     _outbox: Any = None  # through which all is recorded while it is open
 
     def __init__(self) -> None:
-        self._held = ExitStack()  # what an open run holds: its lock, and the curves' observer
+        self._held = ExitStack()  # what a run holds: the lock of its folder, the curves' observer
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -51,7 +52,10 @@ class TrackingHooks:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Find a store that cannot be reached. A comparison is told where runs are recorded."""
+        """Find a store that cannot be reached, and a folder that another run works in.
+
+        A comparison is told where runs are recorded.
+        """
         self.abandon()
         self._catalog = catalog
         if pipeline.all_outputs() & {*MODELS, *OF_DATASETS}:
@@ -60,6 +64,22 @@ class TrackingHooks:
             check_store(self._config)
         if TRACKING_STORE in pipeline.inputs():
             catalog[TRACKING_STORE] = MemoryDataset(self._config)
+        if pipeline.all_outputs() & SHARED:
+            self._reserve(Path(self._context.project_path) / self._parameters.data_dir)
+
+    def _reserve(self, folder: Path) -> None:
+        """Keep other runs off the folder: each would train on what the other has prepared."""
+        from daf_pipelines.errors import ParameterError
+        from daf_pipelines.locks import locked
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._held.enter_context(locked(folder / "run.lock", f"The folder {folder}"))
+        except OSError as error:
+            raise ParameterError(
+                f"data_dir: nothing can be written to {folder}: {error.strerror}. Make it "
+                "writable, or name another folder: --params data_dir=FOLDER."
+            ) from error
 
     @hook_impl
     def before_node_run(self, node: Node, inputs: dict[str, Any]) -> None:
@@ -71,7 +91,6 @@ class TrackingHooks:
             self._watch(inputs)
 
     def _open(self, node: Node, dataset: dict[str, Any], method: str) -> None:
-        from daf_pipelines.locks import locked
         from daf_pipelines.parameters import fingerprint
         from daf_pipelines.tracking.outbox import Outbox
         from daf_pipelines.tracking.run import RECORD, ExperimentRun, tracking_uri
@@ -83,7 +102,6 @@ class TrackingHooks:
         # Where the run is recorded until its experiment has been evaluated.
         self._unfinished = dataset_path(self._catalog["checkpoints"]) / f"run-{key}.json"
         check_folder(self._unfinished.parent)
-        self._held.enter_context(locked(self._unfinished.with_suffix(".lock"), "This experiment"))
         marker = self._unfinished.with_suffix(".missing")
         self._outbox = Outbox(marker, tracking_uri(self._config))
         # The model that the node starts from says best which run it belongs to.
@@ -141,15 +159,15 @@ class TrackingHooks:
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Register the evaluated detector and close the run."""
-        if "comparison" in pipeline.all_outputs():
-            self._log_comparison()
-        if "study_page" in pipeline.all_outputs():
-            self._log_study(pipeline)
-        if self._run is None:
-            if pipeline.all_outputs() & OF_DATASETS:
-                self._log_dataset(pipeline)
-            return
         with self._held:
+            if "comparison" in pipeline.all_outputs():
+                self._log_comparison()
+            if "study_page" in pipeline.all_outputs():
+                self._log_study(pipeline)
+            if self._run is None:
+                if pipeline.all_outputs() & OF_DATASETS:
+                    self._log_dataset(pipeline)
+                return
             # A study would fill the registry, and the disk, with models that nobody chose.
             if "metrics" in pipeline.all_outputs() and "study" not in self._parameters.tags:
                 self._outbox.send("the registered model", self._register)
