@@ -106,10 +106,10 @@ class TestReport:
             assert 2 <= len(curve) <= 1002
             x, y = curve.to_numpy().T
             at_limit = 0.3 if name == "pro" else 1.0
-            x, y = (
-                np.append(x[x < at_limit], at_limit),
-                np.append(y[x < at_limit], np.interp(at_limit, x, y)),
-            )
+            if at_limit not in x:
+                y = np.append(y[x < at_limit], np.interp(at_limit, x, y))
+                x = np.append(x[x < at_limit], at_limit)
+            x, y = x[x <= at_limit], y[x <= at_limit]
             areas[name] = np.trapezoid(y, x) / at_limit
         metrics = mvtec_project.metrics()
         assert areas["image_roc"] == pytest.approx(metrics["image_auroc"])
