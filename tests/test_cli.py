@@ -405,6 +405,17 @@ class TestProcesses:
         assert "conf" in output
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have another OpenMP")
+def test_waiting_threads_sleep() -> None:
+    code = "import daf_pipelines.settings, torch"
+    kept = {name: value for name, value in os.environ.items() if "OMP_" not in name}
+    environment = kept | {"OMP_DISPLAY_ENV": "verbose"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "GOMP_SPINCOUNT = '0'" in result.stderr
+
+
 def test_command_of_the_installed_package_is_the_module() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     module, _, function = scripts["daf-pipelines"].partition(":")

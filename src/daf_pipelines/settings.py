@@ -5,6 +5,9 @@ import os
 from daf_pipelines.hooks import ParameterHooks, ReportHooks
 from daf_pipelines.tracking.hooks import TrackingHooks
 
+# PyTorch's threads wait asleep, which OpenMP reads when torch is imported: where they spin, another
+# program on the same cores brings training to a standstill (benchmarks/contention.py).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # MLflow reads these when it is imported. No run of this project reports its use.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -1,0 +1,95 @@
+"""Training beside other processes: threads that wait spin, OpenMP's default, or sleep.
+
+A process trains the first phase of conf/base on images of noise, on all cores, beside none or as
+many busy processes as there are cores; both policies in turn. ``daf_pipelines/settings.py`` sets
+the one by which threads sleep.
+
+    python benchmarks/contention.py     # 4 minutes on two cores that are idle otherwise
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CONF = Path(__file__).parents[1] / "conf/base/parameters.yml"
+POLICIES: dict[str, dict[str, str]] = {"spin": {}, "sleep": {"OMP_WAIT_POLICY": "passive"}}
+
+
+def train(seconds: float, folder: Path) -> float:
+    """Images a second in this process, over the last of ever longer trainings."""
+    import torch
+    import yaml
+
+    from daf_pipelines.parameters import ModelParams, SynthesisParams, TeacherStudentTrainingParams
+    from daf_pipelines.training import TrainingData, initialise, train_student
+
+    conf = yaml.safe_load(CONF.read_text())
+    size = conf["dataset"]["image_size"]
+    images = torch.randint(0, 256, (32, 3, size, size), dtype=torch.uint8)
+    model = initialise(ModelParams(**conf["model"]), images, seed=0)
+    synthesis = SynthesisParams(**conf["synthesis"])
+    steps, took = 1, 0.0
+    while took < seconds:
+        section = conf["teacher_student_training"] | {"length": steps}
+        params = TeacherStudentTrainingParams(**section)
+        data = TrainingData(images, None, synthesis, 0, str(steps), folder)
+        took = train_student(model, data, params).seconds
+        rate = steps * params.batch_size / took
+        steps *= 2
+    return rate
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Processes that take what processor time they get."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+
+
+def measure(policy: str, seconds: float) -> float:
+    """Images a second of a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+    command = [sys.executable, __file__, "--child", "--seconds", str(seconds)]
+    output = subprocess.run(
+        command, env=environment | POLICIES[policy], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    return float(output.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=10, help="of a training, at least")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        with tempfile.TemporaryDirectory() as folder:
+            print(train(options.seconds, Path(folder)))
+        return
+    for count in (0, os.cpu_count() or 1):
+        found: dict[str, list[float]] = {policy: [] for policy in POLICIES}
+        with busy(count):
+            for _ in range(options.repetitions):
+                for policy, rates in found.items():
+                    rates.append(measure(policy, options.seconds))
+        spin, sleep = (statistics.median(rates) for rates in found.values())
+        ratio = statistics.median(b / a for a, b in zip(*found.values(), strict=True))
+        print(
+            f"beside {count} busy processes: {spin:.1f} images/s where threads spin, {sleep:.1f} "
+            f"where they sleep; ratio {ratio:.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
