@@ -72,6 +72,18 @@ class TestCells:
 
 
 class TestParameters:
+    @pytest.mark.parametrize("value", [None, ""])
+    def test_a_variable_that_is_not_set(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str | None
+    ) -> None:
+        monkeypatch.delenv("PARTS", raising=False)
+        if value is not None:
+            monkeypatch.setenv("PARTS", value)
+        with pytest.raises(
+            ParameterError, match=r"parts\.root.*variable PARTS, which is"
+        ):
+            read(tmp_path).dataset_params("parts")
+
     def test_what_is_nearer_takes_precedence(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

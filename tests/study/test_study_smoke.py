@@ -143,5 +143,9 @@ class TestSmokeStudy:
         assert changed == ["elpv-simple_texture-daf-0"]
 
         invert(sorted((project.cells / "images").iterdir())[0])
+        project.commit()
+        assert to_run(project) == {"elpv-simple_texture-broken-0"}  # the images are not looked at
+        assert project.execute("git", "status", "--porcelain") == ""
+        project.dvc("--cd", SMOKE, "repro", "--single-item", "data@elpv")
         assert to_run(project) == {f"elpv-simple_texture-{name}-0" for name in ("broken", "daf")}
         assert outdated_cells(project) == {"elpv-simple_texture-daf-0"}

@@ -46,14 +46,14 @@ def run(folder: Path, workers: int | None, limit: int | None) -> None:
     study = Study.read(folder)
     study.check()
     runner = Runner(folder, study, workers)
-    runner.run(runner.waiting()[:limit])
+    runner.run(runner.waiting_now()[:limit])
 
 
 @main.command(name="list")
 @FOLDER
 @_explained
 def list_cells(folder: Path) -> None:
-    """List the cells that are not finished, in the order in which they are run."""
+    """List the cells that are not finished, in their order; `run` sees changed images, too."""
     study = Study.read(folder)
     for cell in Runner(folder, study, 1).waiting():
         click.echo(cell.name)

@@ -1,6 +1,7 @@
 """A study as it is declared, and its cells."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -210,7 +211,18 @@ class Study(Section):
         return section
 
     def dataset_params(self, name: str) -> DatasetParams:
-        """The same, checked."""
+        """The same, checked.
+
+        Raises:
+            ParameterError: an environment variable in its root is not set.
+        """
+        root = self.datasets[name].get("root")
+        for variable in re.findall(r"\$\{?(\w+)", root) if isinstance(root, str) else []:
+            if not os.environ.get(variable):
+                raise ParameterError(
+                    f"{STUDY_FILE}, datasets.{name}.root: {root} needs the environment variable "
+                    f"{variable}, which is not set. Set it: {variable}=path/to/folder make study"
+                )
         return DatasetParams.model_validate(self.dataset(name))
 
     def pipelines(self, cell: Cell) -> str:

@@ -57,14 +57,17 @@ class Runner:
         self._stopped: signal.Signals | None = None
 
     def waiting(self) -> list[Cell]:
-        """The cells that are to be run, in their order, after a look at the data.
+        """The cells that are to be run, in their order, by what is known of the data."""
+        stale = self._stale()
+        return [cell for cell in self._study.cells() if cell.stage in stale]
+
+    def waiting_now(self) -> list[Cell]:
+        """The same, after a look at the data.
 
         Those of a dataset that is not there, or has errors, are left out with a warning.
         """
         missing = [name for name in self._study.grid.dataset if not self._look_at(name)]
-        cells = [cell for cell in self._study.cells() if cell.dataset not in missing]
-        stale = self._stale()
-        return [cell for cell in cells if cell.stage in stale]
+        return [cell for cell in self.waiting() if cell.dataset not in missing]
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Run cells side by side; one that fails is tried once more, after the others.
