@@ -29,9 +29,9 @@ try:
     require_anomalib("PatchCore")
 except DAFError as error:
     raise SystemExit(str(error)) from error
-from anomalib.models.components import KCenterGreedy
 
 from daf_pipelines.baselines.training import (
+    Coreset,
     as_tensor,
     choose_coreset,
     draem_batches,
@@ -91,7 +91,7 @@ def affordable(patches: Tensor, budget: Budget) -> Tensor:
     order = torch.randperm(len(patches))
     timed = patches[order[:TIMED_PATCHES]]
     clock = Budget(0)
-    KCenterGreedy(timed, TIMED_CENTRES / len(timed)).select_coreset_idxs()
+    Coreset(timed, TIMED_CENTRES / len(timed)).select_coreset_idxs()
     price = clock.spent / TIMED_CENTRES / len(timed)  # of a patch, each time that one is chosen
     most = math.isqrt(int(budget.left * (1 - RESERVE) / price / CORESET))
     return patches if most >= len(patches) else patches[order[:most]]

@@ -206,6 +206,21 @@ class TestCoreset:
         chosen = choose_coreset(patches, 0.05, seed=0)
         assert sorted(torch.cdist(chosen, centres).argmin(1).tolist()) == [0, 1, 2, 3, 4]
 
+    def test_the_choice_is_that_of_anomalib(self) -> None:
+        from anomalib.models.components import KCenterGreedy
+
+        from daf_pipelines.baselines.training import Coreset
+
+        patches = torch.rand(300, 40, generator=torch.Generator().manual_seed(0))
+        chosen = []
+        for sampler in (kind(patches, 0.2) for kind in (KCenterGreedy, Coreset)):
+            sampler.model.random_state = np.random.RandomState(0)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                chosen.append(sampler.select_coreset_idxs())
+        assert chosen[0] == chosen[1]
+        assert len(set(chosen[0])) == 60
+
     def test_less_than_a_patch(self) -> None:
         from daf_pipelines.baselines.training import choose_coreset
 
