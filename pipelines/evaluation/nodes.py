@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from daf_pipelines.methods import DAF_METHOD, kind_of, method_of, strategy_of
+from daf_pipelines.methods import DAF_METHOD, method_of, strategy_of
+from daf_pipelines.metrics import image_auroc
 from daf_pipelines.metrics.decisions import ORACLE, find_regions, image_decisions, pixel_decisions
 from daf_pipelines.metrics.summary import CURVES, evaluate
 from daf_pipelines.models.network import Network
@@ -38,6 +39,8 @@ REPRODUCE = "# with the parameters above as conf/local/parameters.yml"
 WITHOUT = {
     "false_positive_rate": "there are no normal test images",
     "recall": "there are no anomalous test images",
+    "synthetic_image_auroc": "there are no held-out normal images, or no synthetic outliers",
+    "synthetic_recall": "there are no synthetic outliers",
 }
 NO_COUNTS: dict[str, NDArray[Any]] = {}
 
@@ -89,6 +92,7 @@ def score_test_images(
 
 def compute_metrics(
     image_scores: pd.DataFrame,
+    calibration_scores: pd.DataFrame,
     anomaly_maps: NDArray[np.float32],
     test_images: ImageSet,
     detector: Detector,
@@ -116,8 +120,14 @@ def compute_metrics(
     }
     thresholds = _describe_thresholds(tables, detector)
     counts = found.pixel_counts
+    in_use = thresholds[thresholds["in_use"] & thresholds["level"].eq("image")].iloc[0]
+    rates = {
+        "false_positive_rate": float(in_use["false_positive_rate"]),
+        "recall": float(in_use["recall"]),
+        **_of_outliers(calibration_scores, detector),
+    }
     return {
-        "metrics": _metrics(found.metrics, detector, thresholds, image_scores, dataset_summary),
+        "metrics": _metrics(found.metrics, rates, detector, image_scores, dataset_summary),
         "defect_type_metrics": found.defect_types,
         "threshold_metrics": thresholds,
         "region_metrics": find_regions(
@@ -143,17 +153,28 @@ def _describe_thresholds(tables: dict[str, pd.DataFrame], detector: Detector) ->
     return table[[*first, *(name for name in table.columns if name not in first)]]
 
 
+def _of_outliers(scores: pd.DataFrame, detector: Detector) -> dict[str, float]:
+    """How the held-out synthetic outliers are told from held-out normals; NaN where there is none.
+
+    All that there is to measure without a defect. The outliers are of the strategy in training.
+    """
+    raw, labels = scores["raw_score"].to_numpy(), scores["label"].to_numpy(int)
+    found = detector.image.labels(raw[labels == 1])
+    return {
+        "synthetic_image_auroc": image_auroc(raw, labels) if len(set(labels)) == 2 else np.nan,
+        "synthetic_recall": float(np.mean(found)) if len(found) else np.nan,
+    }
+
+
 def _metrics(
     measured: dict[str, Any],
+    rates: dict[str, float],
     detector: Detector,
-    thresholds: pd.DataFrame,
     image_scores: pd.DataFrame,
     dataset_summary: dict[str, Any],
 ) -> dict[str, Any]:
     """The metrics, and what goes with them: errors at the threshold, costs, the test split."""
     facts = detector.metadata
-    in_use = thresholds[thresholds["in_use"] & thresholds["level"].eq("image")].iloc[0]
-    rates = {name: float(in_use[name]) for name in WITHOUT}
     absent = {name: WITHOUT[name] for name, rate in rates.items() if np.isnan(rate)}
     return measured | {
         "not_available": measured["not_available"] | absent,
@@ -212,8 +233,7 @@ def report(
     parameters["evaluation"] = evaluation.model_dump(mode="json")
     return report_page(
         Evaluation(
-            title=f"{dataset_summary['source']} {dataset_summary['category']}: "
-            f"{', '.join(kind_of(identity))}",
+            title=f"{dataset_summary['source']} {dataset_summary['category']}: {_name(identity)}",
             metrics=metrics,
             defect_types=defect_types,
             thresholds=thresholds,
@@ -247,6 +267,12 @@ def report(
             commands=(REPRODUCE, "kedro run" if is_daf else "kedro run --pipelines baseline"),
         )
     )
+
+
+def _name(identity: dict[str, Any]) -> str:
+    """A detector's method and strategy."""
+    strategy = strategy_of(identity)
+    return method_of(identity) + (f", outliers of {strategy}" if strategy else "")
 
 
 def _parts(identity: dict[str, Any]) -> dict[str, str]:

@@ -38,6 +38,7 @@ def create_pipeline(**_: object) -> Pipeline:
                 compute_metrics,
                 [
                     "image_scores",
+                    "calibration_scores",
                     "anomaly_maps",
                     "test_images",
                     "detector",

@@ -179,7 +179,7 @@ class TestUndefined:
         found = assess(*choose(test_set, np.arange(4)))
         reasons = found.metrics["not_available"]
         assert reasons["image_ap"] == "the test images are all normal"
-        assert reasons["pixel_ap"] == "the masks have no defect pixel"
+        assert reasons["pixel_ap"] == "there are no anomalous test images"
         assert (found.metrics["n_test_normal"], found.metrics["n_test_anomalous"]) == (4, 0)
         assert found.defect_types.empty
         assert (found.best, found.metrics["macro"], found.metrics["intervals"]) == ({}, {}, {})

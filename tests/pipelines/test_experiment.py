@@ -87,6 +87,17 @@ class TestReport:
         assert metrics["n_mistakes"] == wrong
         assert metrics["recall"] == scores.loc[scores["label"] == 1, "predicted"].mean()
 
+    def test_synthetic_outliers(self, mvtec_project: SmallProject) -> None:
+        table = pd.read_csv(mvtec_project.path("08_reporting/calibration_scores.csv"))
+        metrics = mvtec_project.metrics()
+        outliers, normals = (table.loc[table["label"] == k, "raw_score"] for k in (1, 0))
+        above = (outliers > metrics["image_threshold"]).mean()
+        assert metrics["synthetic_recall"] == pytest.approx(above)
+        pairs = [np.sign(a - b) / 2 + 0.5 for a in outliers for b in normals]
+        assert metrics["synthetic_image_auroc"] == pytest.approx(np.mean(pairs))
+        page = mvtec_project.path("08_reporting/report.html").read_text(encoding="utf-8")
+        assert f"AUROC of {metrics['synthetic_image_auroc']:.3f}: a sign" in page
+
     def test_thresholds_of_every_rule_and_level(self, mvtec_project: SmallProject) -> None:
         table = pd.read_csv(mvtec_project.path("08_reporting/thresholds.csv"))
         rules = ["normals", "synthetic", "best on test"]

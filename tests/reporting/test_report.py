@@ -346,8 +346,8 @@ class TestContent:
         assert re.search(r"git checkout abc\nkedro run", html)
 
     def test_the_dataset_s_own_split(self, make_evaluation):
-        metrics = make_evaluation().metrics | {"split": {"origin": "the dataset's own"}}
-        assert "The split is the dataset's own." in words_of(
+        metrics = make_evaluation().metrics | {"split": {"origin": "fixed by the source"}}
+        assert "The split is fixed by the source." in words_of(
             report_page(make_evaluation(metrics=metrics))
         )
 

@@ -60,7 +60,7 @@ class TestResultsTable:
         reasons = {"pixel_auroc": "no masks", "aupro_030": "no masks", "recall": "no defects"}
         results_table(METRICS | missing | {"not_available": reasons}, Path("p"), "c")
         text = " ".join(capsys.readouterr().out.split())
-        assert "not available: pixel AUROC, AUPRO, false positives ≤ 30 %: no masks" in text
+        assert "not available: pixel AUROC; AUPRO, false positives ≤ 30 %: no masks" in text
         assert "not available: defects found at the threshold: no defects" in text
 
     def test_it_is_printed(self, lines):

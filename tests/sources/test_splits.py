@@ -200,7 +200,7 @@ class TestDescribeSplit:
     def test_official(self) -> None:
         rows = [("train", 0, None)] * 20 + [("test", 0, None), ("test", 1, None)]
         split = self.describe(listed(*rows, ("train", 1, None)))
-        assert split["origin"] == "the dataset's own"
+        assert split["origin"] == "fixed by the source"
         assert (split["test_share"], split["seed"], split["by_group"]) == (None, None, False)
         sizes = {"train": 18, "calibration": 2, "test_normal": 1, "test_anomalous": 1}
         assert split["sizes"] == sizes

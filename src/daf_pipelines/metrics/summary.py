@@ -36,6 +36,7 @@ PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro_030", "aupro_
 METRICS = IMAGE_METRICS + PIXEL_METRICS
 COARSE = "the masks are coarse (evaluation.localisation_metrics: true computes it all the same)"
 NO_MASKS = "not every anomalous test image has a mask"
+NO_DEFECTS = "there are no anomalous test images"
 CURVES = {
     "image_roc": ("false_positive_rate", "true_positive_rate"),
     "image_precision_recall": ("recall", "precision"),
@@ -193,6 +194,8 @@ def _evaluate_pixels(
     groups: Groups,
     weights: npt.NDArray[np.int32],
 ) -> _Level:
+    if not _names(groups):
+        raise MetricUndefinedError(NO_DEFECTS)
     if not localised:
         raise MetricUndefinedError(COARSE)
     if masks is None:

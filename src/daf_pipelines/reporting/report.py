@@ -71,6 +71,7 @@ def report_page(evaluation: Evaluation) -> str:
         title=evaluation.title,
         experiment=metrics.get("experiment"),
         verdict=_verdict(scores),
+        synthetic=_synthetic(metrics),
         headline=_headline(metrics, scores),
         metrics=_metrics(metrics),
         curves=curve_charts(evaluation),
@@ -104,6 +105,18 @@ def _verdict(scores: pd.DataFrame) -> str:
         normals if counts["normal"] else "none normal",
     ]
     return f"{len(scores):,} test images: {'; '.join(parts)}."
+
+
+def _synthetic(metrics: Mapping[str, Any]) -> str:
+    """What is known without a real defect, in one sentence; "" where nothing is."""
+    found, auroc = (finite(metrics.get(f"synthetic_{name}")) for name in ("recall", "image_auroc"))
+    if found is None:
+        return ""
+    against = "" if auroc is None else f", with an image AUROC of {score_text(auroc)}"
+    return (
+        f"Of held-out synthetic outliers {share_text(found)} are flagged{against}: a sign that "
+        "training has worked, not of how many real defects are found."
+    )
 
 
 def _counts(scores: pd.DataFrame) -> dict[str, int]:

@@ -22,6 +22,8 @@ NAMES = {
     "n_mistakes": "mistakes at the threshold",
     "false_positive_rate": "false alarms among normal images",
     "recall": "defects found at the threshold",
+    "synthetic_image_auroc": "image AUROC of synthetic outliers",
+    "synthetic_recall": "synthetic outliers found at the threshold",
     "n_excluded": "images kept apart, not used",
     "image_threshold": "threshold on the raw image score",
     "pixel_threshold": "threshold on the raw anomaly map",
@@ -30,6 +32,7 @@ NAMES = {
     "latency_ms": "time to score one image, ms",
     "model_mib": "size of the model, MiB",
 }
+USE = "kedro run --pipelines inference --params inference.images=path/to/new-images"
 WHOLE = ("train_seconds", "peak_rss_mib")
 
 
@@ -57,8 +60,9 @@ def results_table(metrics: dict[str, Any], report: Path, ui_command: str) -> Gro
         elif isinstance(value, int | float):
             span = " to ".join(f"{end:.4f}" for end in intervals.get(name, []))
             table.add_row(label, _number(name, value), span)
-    why = [Text(f"not available: {', '.join(n)}: {reason}") for reason, n in absent.items()]
-    where = Text(f"report   {report}\nmore     {ui_command}", no_wrap=True, overflow="ignore")
+    why = [Text(f"not available: {'; '.join(n)}: {reason}") for reason, n in absent.items()]
+    lines = (f"report   {report}", f"more     {ui_command}", f"use      {USE}")
+    where = Text("\n".join(lines), no_wrap=True, overflow="ignore")
     shown_below = Group(table, *why, where)
     Console().print(shown_below, crop=False)
     return shown_below

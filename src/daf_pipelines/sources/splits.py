@@ -56,7 +56,7 @@ def describe_split(
         seed: As for :func:`decide_splits`.
 
     Returns:
-        ``origin`` ("the dataset's own", "drawn" or "partly drawn"), ``test_share`` of the normals
+        ``origin`` ("fixed by the source", "drawn" or "partly drawn"), ``test_share`` of the normals
         and ``seed`` (None where nothing was drawn), ``by_group``, ``sizes``, and ``repeats``, of
         test images: ``within_test`` (pixels of another test image), ``of_train`` (looks like a copy
         of an image that was trained on or held out), ``groups_in_train`` (groups on both sides).
@@ -64,7 +64,7 @@ def describe_split(
     split, normal = table["split"], table["label"].eq(0).fillna(False).astype(bool)
     used = table[split.ne("excluded")]
     drawn = bool(used["drawn"].any())
-    origin = "drawn" if used["drawn"].all() else "partly drawn" if drawn else "the dataset's own"
+    origin = "drawn" if used["drawn"].all() else "partly drawn" if drawn else "fixed by the source"
     in_test = findings[findings["file"].isin(table.loc[split.eq("test"), "path"])]
     checks = in_test["check"].value_counts()
     copies = ("near_duplicate", "train_test_duplicate")

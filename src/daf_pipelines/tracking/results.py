@@ -20,6 +20,7 @@ SECTIONS = {
         "image_threshold",
         "pixel_threshold",
     ),
+    "synthetic": ("synthetic_image_auroc", "synthetic_recall"),
     "cost": ("train_seconds", "peak_rss_mib", "latency_ms", "model_mib"),
     "test": ("n_test_normal", "n_test_anomalous", "n_excluded"),
 }
