@@ -59,19 +59,20 @@ def summarise(
     source = find_source(dataset)
     table = reading.table[reading.table["path"].isin(manifest["path"])]
     share = dataset.test_fraction or source.test_share
-    summary = {
+    images = {
+        split: {str(k): int(v) for k, v in counts[split].items()}
+        for split in counts.index.unique("split")
+    }
+    for split, types in images.items():
+        LOG.info("%s: %s", split, ", ".join(f"{n:,} {kind}" for kind, n in types.items()))
+    return {
         "source": source.name,
         "category": str(manifest["category"].iloc[0]),
         "coarse_masks": source.coarse_masks,
         "data_hash": data_hash(manifest),
-        "images": {
-            split: {str(k): int(v) for k, v in counts[split].items()}
-            for split in counts.index.unique("split")
-        },
+        "images": images,
         "split": describe_split(table, findings, share, seed),
     }
-    LOG.info("Images: %s", summary["images"])
-    return summary
 
 
 def describe(

@@ -17,6 +17,7 @@ from daf_pipelines.sources.checks import (
     check_contents,
     check_groups,
     check_label_leaks,
+    check_likeness,
     check_masks,
     check_names,
     check_near_duplicates,
@@ -150,6 +151,35 @@ class TestNormals:
         (finding,) = check_normals(records(*[{"split": split}] * 30))
         assert finding.severity == "error"
         assert use in finding.finding
+
+
+class TestLikeness:
+    def records(self, **changes: Any) -> pd.DataFrame:
+        table = pd.DataFrame({"path": [f"{k:02}.png" for k in range(20)]})
+        table = table.assign(split="train", mode="L", width=64, height=48)
+        for column, values in changes.items():
+            table.loc[: len(values) - 1, column] = values
+        return table
+
+    def test_alike(self) -> None:
+        assert check_likeness(self.records(), 64) == []
+
+    def test_a_rare_mode(self) -> None:
+        (finding,) = check_likeness(self.records(mode=["RGB", "RGB"]), 64)
+        assert found([finding]) == [("warning", "unlike_mode", "00.png")]
+        assert "2 images of the mode RGB; most of the others are L" in finding.finding
+
+    def test_a_mode_that_is_not_rare(self) -> None:
+        assert check_likeness(self.records(mode=["RGB"] * 3), 64) == []
+
+    def test_a_tiny_image(self) -> None:
+        (finding,) = check_likeness(self.records(height=[16, 15]), 64)
+        assert found([finding]) == [("warning", "small_image", "01.png")]
+        assert "64 px: 64 x 15 px" in finding.finding
+
+    def test_excluded_images_do_not_matter(self) -> None:
+        records = self.records(split=["excluded"], mode=["RGB"], width=[1])
+        assert check_likeness(records, 64) == []
 
 
 class TestTree:

@@ -81,6 +81,12 @@ class TestGoodParts:
             "a.png",
         )
 
+    @pytest.mark.parametrize(("header", "told"), [("Path,label", True), ("name,score", False)])
+    def test_a_table_beside_the_folders_is_told(self, parts: Path, header: str, told: bool) -> None:
+        (parts / "parts.csv").write_text(f"{header}\ngood/a.png,scratch\n", encoding="utf-8")
+        found = [(f.severity, f.check, f.file) for f in findings(parts)]
+        assert found == [("warning", "unread_table", "parts.csv")] * told
+
 
 class TestDefects:
     def test_types_are_paths(self, parts: Path, write_image: Writer) -> None:
@@ -243,11 +249,11 @@ class TestNoImages:
         with pytest.raises(DataError) as caught:
             Folder().categories(tmp_path)
         message = str(caught.value)
-        assert f"good parts in {tmp_path}; found letters. Correct dataset.root" in message
+        assert f"good parts in {tmp_path}; found letters/ (empty). Correct dataset.root" in message
         for line in ("good/*.png", "<defect type>/*.png", "masks/<defect type>/<name>.png"):
             assert f"\n  {line}" in message
 
     def test_empty_folder_of_good_parts(self, tmp_path: Path) -> None:
         (tmp_path / "good").mkdir()
-        with pytest.raises(DataError, match=r"found good\. Correct dataset\.root"):
+        with pytest.raises(DataError, match=r"found good/ \(empty\)\. Correct dataset\.root"):
             Folder().list_images(tmp_path, tmp_path.name)

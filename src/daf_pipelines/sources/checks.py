@@ -30,6 +30,10 @@ UNREAD_SUFFIXES = frozenset(
 )
 LONGEST_NAME, LONGEST_PATH = 255, 260
 """Bytes of a name and characters of a path that other file systems take."""
+RARE = 0.1
+"""Share of the images up to which a mode is unlike the others'."""
+TOO_SMALL = 0.25
+"""Of the working size: a shorter side below it leaves nothing to see."""
 FEWEST_PER_CLASS = 5
 GIVEN_AWAY = 0.95
 DAY = 24 * 60 * 60
@@ -73,17 +77,19 @@ def check_tree(root: Path) -> list[Finding]:
     return findings
 
 
-def check_records(records: pd.DataFrame, pixels: Pixels) -> list[Finding]:
+def check_records(records: pd.DataFrame, pixels: Pixels, image_size: int) -> list[Finding]:
     """All checks of what was read.
 
     Args:
         records: One row a readable image: the columns of the manifest, and `pixel_hash`,
             `perceptual_hash` and `date`.
         pixels: Gives prepared images by row number.
+        image_size: Working size in pixels.
     """
     records = records.reset_index(drop=True)
     return [
         *check_normals(records),
+        *check_likeness(records, image_size),
         *check_contents(records),
         *check_near_duplicates(records, pixels),
         *check_groups(records),
@@ -109,6 +115,26 @@ def check_normals(records: pd.DataFrame) -> list[Finding]:
         found = ("no normal image", "only 1 normal image")[count]
         found += " to train on; at least 2 are needed (training uses normal images only)"
     return [Finding("error", "too_few_normals", WHOLE, found, remedy)]
+
+
+def check_likeness(records: pd.DataFrame, image_size: int) -> list[Finding]:
+    """Images that were exported unlike the others: of a rare mode, or tiny."""
+    used = records[records["split"] != "excluded"]
+    modes = used["mode"].value_counts()
+    findings = []
+    for mode, count in modes[modes <= RARE * len(used)].items():
+        first = used.loc[used["mode"] == mode, "path"].iloc[0]
+        found = f"one of {count} images of the mode {mode}; most of the others are {modes.index[0]}"
+        remedy = "Export all images alike; otherwise a detector may take the mode for a defect"
+        findings.append(Finding("warning", "unlike_mode", first, found, remedy))
+    small = used[used[["width", "height"]].min(axis=1) < TOO_SMALL * image_size]
+    if len(small):
+        width, height = small[["width", "height"]].iloc[0]
+        found = f"one of {len(small)} images that are far smaller than the working size of "
+        found += f"{image_size} px: {width} x {height} px"
+        remedy = "Remove them, or lower dataset.image_size"
+        findings.append(Finding("warning", "small_image", small["path"].iloc[0], found, remedy))
+    return findings
 
 
 def check_contents(records: pd.DataFrame) -> list[Finding]:

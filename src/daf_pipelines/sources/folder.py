@@ -10,6 +10,7 @@
 The root holds these folders, or one folder a category that holds them.
 """
 
+import csv
 from collections import defaultdict
 from pathlib import Path
 from typing import ClassVar
@@ -72,6 +73,7 @@ class Folder(Source):
             for image in images
         ]
         findings = [_stray(image, root) for image in strays]
+        findings += [_unread_table(file, root) for file in _tables_in(root)]
         findings += [_good_in_defects(row) for row in rows if _names_good(row.defect_type)]
         return Listing(rows, findings + _wrong_masks(images + strays, masks, folder, root))
 
@@ -165,6 +167,27 @@ def _stray(image: Path, root: Path) -> Finding:
         relative(image, root),
         "an image beside the folders of good parts and defects, which is left out",
         "Move it into one of them",
+    )
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    """Files of comma-separated values with a column of paths."""
+    tables = []
+    for file in sorted(folder.glob("*.csv")):
+        with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            columns = next(csv.reader(lines), [])
+        if "path" in (column.strip().lower() for column in columns):
+            tables.append(file)
+    return tables
+
+
+def _unread_table(file: Path, root: Path) -> Finding:
+    return Finding(
+        "warning",
+        "unread_table",
+        relative(file, root),
+        "a table of images that is not read: folders decide what is good",
+        f"If it should decide, name it: dataset.root={file}",
     )
 
 

@@ -97,7 +97,7 @@ def read_dataset(params: DatasetParams, seed: int, folder: Path) -> Reading:
     share = params.test_fraction or source.test_share
     table = decide_splits(reading.table, share, params.calibration_fraction, seed)
     checked = replace(reading, table=table)
-    found = check_records(table, checked.thumbnails(table))
+    found = check_records(table, checked.thumbnails(table), params.image_size)
     return replace(checked, findings=[*tree, *listing.findings, *names, *reading.findings, *found])
 
 
