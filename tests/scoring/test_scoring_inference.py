@@ -74,7 +74,7 @@ class TestListImages:
 
     def test_empty_folder(self, tmp_path):
         (tmp_path / "notes.txt").touch()
-        with pytest.raises(DataError, match=r"inference\.images: no image files in"):
+        with pytest.raises(DataError, match=r"inference\.images: .* has no image files.*\.png"):
             list_images(InferenceParams(images=tmp_path))
 
 
@@ -141,6 +141,14 @@ class TestPredictFiles:
         written = {f"heatmaps/{p.name}" for p in (tmp_path / "out" / "heatmaps").iterdir()}
         assert written == set(table["heatmap"])
         assert len(written) == len(MODES)  # a_grey.png is there twice
+
+    def test_heatmaps_of_other_images_go(self, calibrated, folder, tmp_path):
+        first, second = folder / "a_grey.png", folder / "b_colour.jpg"
+        for paths in ([first, folder / "broken.png"], [second]):
+            table = predict_files(calibrated, paths, tmp_path / "out")
+        written = [f"heatmaps/{p.name}" for p in (tmp_path / "out/heatmaps").iterdir()]
+        assert written == table["heatmap"].tolist()
+        assert [p.name for p in (tmp_path / "out").iterdir()] == ["heatmaps"]
 
     def test_padded_images(self, make_detector, folder, tmp_path):
         detector = make_detector(resize="pad", image=Scale(1.0), pixel=Scale(1.0))

@@ -17,7 +17,8 @@ from daf_pipelines.parameters import InferenceParams
 from daf_pipelines.reporting.figures import overlay
 from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.sources.base import printable
-from daf_pipelines.sources.images import contents, find_images, read_image
+from daf_pipelines.sources.folders import written_whole
+from daf_pipelines.sources.images import SUFFIXES, contents, find_images, read_image
 
 Pixels: TypeAlias = NDArray[np.uint8]
 HEATMAPS = "heatmaps"
@@ -43,10 +44,16 @@ def list_images(params: InferenceParams) -> list[Path]:
     if params.images.is_dir():
         found = find_images(params.images)
         if not found:
-            raise DataError(f"inference.images: no image files in {params.images}.")
+            raise DataError(
+                f"inference.images: {params.images.absolute()} has no image files. Expected names "
+                f"that end in {', '.join(sorted(SUFFIXES))}."
+            )
         return found
     if not params.images.exists():
-        raise DataError(f"inference.images: {params.images} does not exist.")
+        raise DataError(
+            f"inference.images: {params.images.absolute()} does not exist. Name a folder of "
+            "images, or image files."
+        )
     return [params.images]
 
 
@@ -58,7 +65,8 @@ def predict_files(
     Args:
         detector: the trained detector.
         paths: image files.
-        folder: gets ``heatmaps/``, one picture an image at the image's own size.
+        folder: gets ``heatmaps/``, one picture an image at the image's own size, in the place of
+            what was there.
         batch_size: images scored at once.
 
     Returns:
@@ -67,11 +75,11 @@ def predict_files(
         threshold), ``raw_score``, ``heatmap`` (relative to ``folder``) and ``error``, which names
         why a file could not be read; then the other values are missing.
     """
-    (folder / HEATMAPS).mkdir(parents=True, exist_ok=True)
     rows = []
-    with tqdm(total=len(paths), desc="inference", unit="image", disable=None) as bar:
+    bar = tqdm(total=len(paths), desc="inference", unit="image", disable=None)
+    with bar, written_whole(folder / HEATMAPS) as heatmaps:
         for batch in _read_batches(paths, batch_size):
-            rows += _predict_batch(detector, batch, folder)
+            rows += _predict_batch(detector, batch, heatmaps)
             bar.update(len(batch))
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"label": "Int64"})
@@ -100,7 +108,7 @@ def _read_batches(paths: list[Path], batch_size: int) -> Iterator[list[tuple[Pat
 
 
 def _predict_batch(
-    detector: Detector, batch: list[tuple[Path, Pixels | str]], folder: Path
+    detector: Detector, batch: list[tuple[Path, Pixels | str]], heatmaps: Path
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [
         {"path": printable(str(path)), "error": image if isinstance(image, str) else None}
@@ -117,9 +125,9 @@ def _predict_batch(
     for (row, path), image, raw_score, pixels in zip(
         readable, images, raw_scores, contents(maps, boxes), strict=True
     ):
-        heatmap = Path(HEATMAPS) / heatmap_name(path)
-        write_heatmap(image, detector.heat(pixels), folder / heatmap)
-        row.update(judge(detector, raw_score, pixels), heatmap=heatmap.as_posix())
+        name = heatmap_name(path)
+        write_heatmap(image, detector.heat(pixels), heatmaps / name)
+        row.update(judge(detector, raw_score, pixels), heatmap=f"{HEATMAPS}/{name}")
     return rows
 
 
