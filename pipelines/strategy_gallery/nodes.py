@@ -25,4 +25,5 @@ def show_strategies(
         match_grey=synthesis.match_grey,
     )
     title = f"{train_images.dataset['source']} {train_images.dataset['category']}"
-    return gallery_figure(gallery, title), gallery_page(gallery, title), gallery.statistics
+    page = gallery_page(gallery, title, train_images.dataset["root"])
+    return gallery_figure(gallery, title), page, gallery.statistics

@@ -135,8 +135,14 @@ class ReportHooks:
 
 def _comparison(catalog: DataCatalog) -> str:
     page, table = dataset_path(catalog["comparison_page"]), catalog["comparison"]
-    count = table.load()["run_id"].nunique()
-    return f"{count} runs compared: {page}; table: {dataset_path(table)}"
+    rows = table.load()
+    told = f"{rows['run_id'].nunique()} runs compared: {page}; table: {dataset_path(table)}"
+    if rows["value"].notna().any():
+        return told
+    return (
+        f"{told}\nNone of them has a metric, for which test images with and without a defect are "
+        "needed. Choosing a strategy without: docs/studies.md, on your own images."
+    )
 
 
 def _predictions(catalog: DataCatalog) -> str:

@@ -79,9 +79,7 @@ class TestParameters:
         monkeypatch.delenv("PARTS", raising=False)
         if value is not None:
             monkeypatch.setenv("PARTS", value)
-        with pytest.raises(
-            ParameterError, match=r"parts\.root.*variable PARTS, which is"
-        ):
+        with pytest.raises(ParameterError, match=r"parts\.root.*variable PARTS, which is"):
             read(tmp_path).dataset_params("parts")
 
     def test_what_is_nearer_takes_precedence(

@@ -36,12 +36,14 @@ DECODER_PHASE = 1  # DRAEM gets the outliers that DAF's decoder gets
 HISTORY = ["step", "learning_rate", "loss"]
 
 
-class Coreset(KCenterGreedy):
+class Coreset(KCenterGreedy):  # type: ignore[misc]
     """anomalib's greedy choice, without a copy of all features for each patch that is chosen.
 
     Where such a copy has 10 to 30 MB, thousands of them leave gaps of gigabytes in the heap; where
     it is larger, most of the time goes into its pages.
     """
+
+    min_distances: Tensor | None
 
     def update_distances(self, cluster_center: int | Tensor | None) -> None:
         """Update the distances to the nearest patch that is chosen, by one more."""

@@ -21,12 +21,13 @@ from daf_pipelines.synthesis.statistics import QUANTILES
 POSITIONS = colormaps["viridis"]
 
 
-def gallery_page(gallery: Gallery, title: str) -> str:
+def gallery_page(gallery: Gallery, title: str, root: str | None = None) -> str:
     """Writes what helps to choose a strategy, as a web page.
 
     Args:
         gallery: The outliers, see :func:`~daf_pipelines.synthesis.gallery.synthesise_gallery`.
         title: Heading of the page.
+        root: Folder of the images, for the commands; None where the source has its own.
 
     Returns:
         HTML that encodes as UTF-8 whatever the names hold, below 5 MB: where there are many
@@ -41,7 +42,7 @@ def gallery_page(gallery: Gallery, title: str) -> str:
         title=title,
         originals=sheets.pop(None),
         strategies=[
-            _describe(gallery, name, row) | {"pictures": sheets[name]}
+            _describe(gallery, name, row, root) | {"pictures": sheets[name]}
             for name, row in zip(gallery.strategies, rows, strict=True)
         ],
         areas=_area_scale(gallery.statistics),
@@ -58,14 +59,17 @@ def _samples(
     ]
 
 
-def _describe(gallery: Gallery, name: str, row: Mapping[Hashable, Any]) -> dict[str, Any]:
+def _describe(
+    gallery: Gallery, name: str, row: Mapping[Hashable, Any], root: str | None
+) -> dict[str, Any]:
     """What the page tells of a strategy."""
+    params = ([f"dataset.root={root}"] if root else []) + [f"synthesis.strategy={name}"]
     strategy, positions = gallery.strategies[name], gallery.exhibits[name].positions
     return {
         "name": name,
         "recipe": recipe(strategy),
         "description": strategy.description,
-        "command": f"kedro run --params {shlex.quote(f'synthesis.strategy={name}')}",
+        "command": f"kedro run --params {shlex.quote(','.join(params))}",
         "definition": yaml.safe_dump(strategy.describe(), sort_keys=False, allow_unicode=True),
         "area": {quantile: row[f"area_{quantile}"] for quantile in QUANTILES},
         "median": rounded(row["area_q50"]),
