@@ -1,8 +1,8 @@
 """Training beside other processes: threads that wait spin, OpenMP's default, or sleep.
 
-A process trains the first phase of conf/base on images of noise, on all cores, beside none or as
-many busy processes as there are cores; both policies in turn. ``daf_pipelines/settings.py`` sets
-the one by which threads sleep.
+A process trains the first phase of conf/base on images of noise, on all cores, then scores single
+images, beside none or as many busy processes as there are cores; both policies in turn.
+``daf_pipelines/settings.py`` sets the one by which threads sleep.
 
     python benchmarks/contention.py     # 4 minutes on two cores that are idle otherwise
 """
@@ -21,12 +21,19 @@ CONF = Path(__file__).parents[1] / "conf/base/parameters.yml"
 POLICIES: dict[str, dict[str, str]] = {"spin": {}, "sleep": {"OMP_WAIT_POLICY": "passive"}}
 
 
-def train(seconds: float, folder: Path) -> float:
-    """Images a second in this process, over the last of ever longer trainings."""
+def train(seconds: float, folder: Path) -> tuple[float, float]:
+    """Images a second in the last of ever longer trainings, and the latency in ms."""
     import torch
     import yaml
 
-    from daf_pipelines.parameters import ModelParams, SynthesisParams, TeacherStudentTrainingParams
+    from daf_pipelines.parameters import (
+        ModelParams,
+        ScoringParams,
+        SynthesisParams,
+        TeacherStudentTrainingParams,
+    )
+    from daf_pipelines.scoring.detector import Detector
+    from daf_pipelines.scoring.footprint import footprint
     from daf_pipelines.training import TrainingData, initialise, train_student
 
     conf = yaml.safe_load(CONF.read_text())
@@ -42,7 +49,8 @@ def train(seconds: float, folder: Path) -> float:
         took = train_student(model, data, params).seconds
         rate = steps * params.batch_size / took
         steps *= 2
-    return rate
+    detector = Detector(model.eval(), ScoringParams(**conf["scoring"]), size)
+    return rate, footprint(detector)["latency_ms"]
 
 
 @contextmanager
@@ -54,16 +62,18 @@ def busy(count: int) -> Iterator[None]:
     finally:
         for loop in loops:
             loop.kill()
+            loop.wait()
 
 
-def measure(policy: str, seconds: float) -> float:
-    """Images a second of a process of its own."""
+def measure(policy: str, seconds: float) -> tuple[float, float]:
+    """The same of a process of its own."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
     command = [sys.executable, __file__, "--child", "--seconds", str(seconds)]
     output = subprocess.run(
         command, env=environment | POLICIES[policy], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
-    return float(output.splitlines()[-1])
+    rate, latency = output.splitlines()[-1].split()
+    return float(rate), float(latency)
 
 
 def main() -> None:
@@ -74,21 +84,19 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         with tempfile.TemporaryDirectory() as folder:
-            print(train(options.seconds, Path(folder)))
+            print(*train(options.seconds, Path(folder)))
         return
+    print("| busy processes | waiting threads | images/s in training | latency, ms |")
+    print("|---|---|---|---|")
     for count in (0, os.cpu_count() or 1):
-        found: dict[str, list[float]] = {policy: [] for policy in POLICIES}
+        found: dict[str, list[tuple[float, float]]] = {policy: [] for policy in POLICIES}
         with busy(count):
             for _ in range(options.repetitions):
-                for policy, rates in found.items():
-                    rates.append(measure(policy, options.seconds))
-        spin, sleep = (statistics.median(rates) for rates in found.values())
-        ratio = statistics.median(b / a for a, b in zip(*found.values(), strict=True))
-        print(
-            f"beside {count} busy processes: {spin:.1f} images/s where threads spin, {sleep:.1f} "
-            f"where they sleep; ratio {ratio:.2f}",
-            flush=True,
-        )
+                for policy, measured in found.items():
+                    measured.append(measure(policy, options.seconds))
+        for policy, measured in found.items():
+            rate, latency = (statistics.median(values) for values in zip(*measured, strict=True))
+            print(f"| {count} | {policy} | {rate:.1f} | {latency:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

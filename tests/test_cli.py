@@ -383,6 +383,15 @@ def execute(
 
 
 class TestProcesses:
+    @pytest.mark.skipif(sys.platform != "linux", reason="other systems have another OpenMP")
+    def test_waiting_threads_sleep(
+        self, project: SmallProject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        monkeypatch.setenv("OMP_DISPLAY_ENV", "verbose")  # told when torch is imported
+        result = execute(project.command(synthesis={"strategy": "drem"}), project)
+        assert "GOMP_SPINCOUNT = '0'" in result.stderr
+
     def test_kedro_run_with_a_mistake(self, project: SmallProject) -> None:
         result = execute(project.command(synthesis={"strategy": "drem"}), project)
         assert result.returncode == 1
@@ -403,17 +412,6 @@ class TestProcesses:
         output = result.stdout + result.stderr
         assert "Traceback" not in output
         assert "conf" in output
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have another OpenMP")
-def test_waiting_threads_sleep() -> None:
-    code = "import daf_pipelines.settings, torch"
-    kept = {name: value for name, value in os.environ.items() if "OMP_" not in name}
-    environment = kept | {"OMP_DISPLAY_ENV": "verbose"}
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert "GOMP_SPINCOUNT = '0'" in result.stderr
 
 
 def test_command_of_the_installed_package_is_the_module() -> None:

@@ -5,8 +5,8 @@ import os
 from daf_pipelines.hooks import ParameterHooks, ReportHooks
 from daf_pipelines.tracking.hooks import TrackingHooks
 
-# PyTorch's threads wait asleep, which OpenMP reads when torch is imported: where they spin, another
-# program on the same cores brings training to a standstill (benchmarks/contention.py).
+# Waiting threads sleep; OpenMP reads this when torch is imported. Where they spin, training hardly
+# moves beside another program on the same cores (benchmarks/contention.py).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # MLflow reads these when it is imported. No run of this project reports its use.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
