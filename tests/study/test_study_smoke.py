@@ -149,3 +149,8 @@ class TestSmokeStudy:
         project.dvc("--cd", SMOKE, "repro", "--single-item", "data@elpv")
         assert to_run(project) == {f"elpv-simple_texture-{name}-0" for name in ("broken", "daf")}
         assert outdated_cells(project) == {"elpv-simple_texture-daf-0"}
+
+        # Where the images are gone, what git has of them stays.
+        change(project, {"datasets": {"elpv": {"root": "data/01_raw/nowhere"}}})
+        project.execute(*STUDY, "run", SMOKE)
+        assert (project.folder / SMOKE / "data/elpv.json").exists()

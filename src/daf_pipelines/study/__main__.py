@@ -46,7 +46,7 @@ def run(folder: Path, workers: int | None, limit: int | None) -> None:
     study = Study.read(folder)
     study.check()
     runner = Runner(folder, study, workers)
-    runner.run(runner.waiting_now()[:limit])
+    runner.run(runner.runnable()[:limit])
 
 
 @main.command(name="list")
@@ -55,7 +55,7 @@ def run(folder: Path, workers: int | None, limit: int | None) -> None:
 def list_cells(folder: Path) -> None:
     """List the cells that are not finished, in their order; `run` sees changed images, too."""
     study = Study.read(folder)
-    for cell in Runner(folder, study, 1).waiting():
+    for cell in Runner(folder, study, 1).unfinished():
         click.echo(cell.name)
 
 

@@ -216,12 +216,13 @@ class Study(Section):
         Raises:
             ParameterError: an environment variable in its root is not set.
         """
-        root = self.datasets[name].get("root")
+        root = (self.recipe.get("dataset", {}) | self.datasets[name]).get("root")
         for variable in re.findall(r"\$\{?(\w+)", root) if isinstance(root, str) else []:
             if not os.environ.get(variable):
                 raise ParameterError(
                     f"{STUDY_FILE}, datasets.{name}.root: {root} needs the environment variable "
-                    f"{variable}, which is not set. Set it: {variable}=path/to/folder make study"
+                    f"{variable}, which is not set. Set it: {variable}=path/to/folder make study "
+                    f"STUDY={self.name}"
                 )
         return DatasetParams.model_validate(self.dataset(name))
 

@@ -56,18 +56,18 @@ class Runner:
         self._done, self._took = 0, 0.0
         self._stopped: signal.Signals | None = None
 
-    def waiting(self) -> list[Cell]:
-        """The cells that are to be run, in their order, by what is known of the data."""
+    def unfinished(self) -> list[Cell]:
+        """The cells that DVC does not know as finished, in their order."""
         stale = self._stale()
         return [cell for cell in self._study.cells() if cell.stage in stale]
 
-    def waiting_now(self) -> list[Cell]:
-        """The same, after a look at the data.
+    def runnable(self) -> list[Cell]:
+        """The same after a look at the data, whose changes make cells unfinished.
 
         Those of a dataset that is not there, or has errors, are left out with a warning.
         """
         missing = [name for name in self._study.grid.dataset if not self._look_at(name)]
-        return [cell for cell in self.waiting() if cell.dataset not in missing]
+        return [cell for cell in self.unfinished() if cell.dataset not in missing]
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Run cells side by side; one that fails is tried once more, after the others.
