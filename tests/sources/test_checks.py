@@ -167,15 +167,20 @@ class TestLikeness:
     def test_a_rare_mode(self) -> None:
         (finding,) = check_likeness(self.records(mode=["RGB", "RGB"]), 64)
         assert found([finding]) == [("warning", "unlike_mode", "00.png")]
-        assert "2 images of the mode RGB; most of the others are L" in finding.finding
+        assert "2 of 20 images have the mode RGB" in finding.finding
+        assert finding.finding.endswith("the most frequent is L")
 
     def test_a_mode_that_is_not_rare(self) -> None:
         assert check_likeness(self.records(mode=["RGB"] * 3), 64) == []
 
     def test_a_tiny_image(self) -> None:
-        (finding,) = check_likeness(self.records(height=[16, 15]), 64)
+        (finding,) = check_likeness(self.records(width=[16, 15], height=[16, 15]), 64)
         assert found([finding]) == [("warning", "small_image", "01.png")]
-        assert "64 px: 64 x 15 px" in finding.finding
+        assert finding.finding.startswith("1 of 20 images")
+        assert finding.finding.endswith("15 x 15 px")
+
+    def test_a_narrow_image(self) -> None:
+        assert check_likeness(self.records(height=[3]), 64) == []
 
     def test_excluded_images_do_not_matter(self) -> None:
         records = self.records(split=["excluded"], mode=["RGB"], width=[1])

@@ -87,6 +87,13 @@ class TestGoodParts:
         found = [(f.severity, f.check, f.file) for f in findings(parts)]
         assert found == [("warning", "unread_table", "parts.csv")] * told
 
+    def test_what_only_looks_like_a_table(self, parts: Path) -> None:
+        (parts / "folder.csv").mkdir()
+        (parts / "open.csv").write_text('path,"' + "x" * 200_000, encoding="utf-8")
+        (parts / "gone.csv").symlink_to(parts / "nowhere.csv")
+        (parts / ".hidden.csv").write_text("path", encoding="utf-8")
+        assert findings(parts) == []
+
 
 class TestDefects:
     def test_types_are_paths(self, parts: Path, write_image: Writer) -> None:

@@ -33,7 +33,7 @@ LONGEST_NAME, LONGEST_PATH = 255, 260
 RARE = 0.1
 """Share of the images up to which a mode is unlike the others'."""
 TOO_SMALL = 0.25
-"""Of the working size: a shorter side below it leaves nothing to see."""
+"""Of the working size: a longer side below it leaves nothing to see."""
 FEWEST_PER_CLASS = 5
 GIVEN_AWAY = 0.95
 DAY = 24 * 60 * 60
@@ -124,14 +124,15 @@ def check_likeness(records: pd.DataFrame, image_size: int) -> list[Finding]:
     findings = []
     for mode, count in modes[modes <= RARE * len(used)].items():
         first = used.loc[used["mode"] == mode, "path"].iloc[0]
-        found = f"one of {count} images of the mode {mode}; most of the others are {modes.index[0]}"
-        remedy = "Export all images alike; otherwise a detector may take the mode for a defect"
+        found = f"{count} of {len(used)} images have the mode {mode}, this is the first; the most "
+        found += f"frequent is {modes.index[0]}"
+        remedy = "Export all images alike; otherwise a detector may take for a defect what differs"
         findings.append(Finding("warning", "unlike_mode", first, found, remedy))
-    small = used[used[["width", "height"]].min(axis=1) < TOO_SMALL * image_size]
+    small = used[used[["width", "height"]].max(axis=1) < TOO_SMALL * image_size]
     if len(small):
         width, height = small[["width", "height"]].iloc[0]
-        found = f"one of {len(small)} images that are far smaller than the working size of "
-        found += f"{image_size} px: {width} x {height} px"
+        found = f"{len(small)} of {len(used)} images are far smaller than the working size of "
+        found += f"{image_size} px, this is the first: {width} x {height} px"
         remedy = "Remove them, or lower dataset.image_size"
         findings.append(Finding("warning", "small_image", small["path"].iloc[0], found, remedy))
     return findings

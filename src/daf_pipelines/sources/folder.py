@@ -23,6 +23,7 @@ from daf_pipelines.sources.base import (
     Listing,
     Row,
     Source,
+    printable,
     require_known,
 )
 from daf_pipelines.sources.images import MASK_SUFFIXES, SUFFIXES, find_images
@@ -173,9 +174,12 @@ def _stray(image: Path, root: Path) -> Finding:
 def _tables_in(folder: Path) -> list[Path]:
     """Files of comma-separated values with a column of paths."""
     tables = []
-    for file in sorted(folder.glob("*.csv")):
-        with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-            columns = next(csv.reader(lines), [])
+    for file in sorted(folder.glob("[!.]*.csv")):
+        try:
+            with file.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+                columns = next(csv.reader(lines), [])
+        except (OSError, csv.Error):  # whatever it is, it is no table of images
+            continue
         if "path" in (column.strip().lower() for column in columns):
             tables.append(file)
     return tables
@@ -187,7 +191,7 @@ def _unread_table(file: Path, root: Path) -> Finding:
         "unread_table",
         relative(file, root),
         "a table of images that is not read: folders decide what is good",
-        f"If it should decide, name it: dataset.root={file}",
+        f"If it should decide: dataset.source=table, dataset.root={printable(str(file))}",
     )
 
 

@@ -18,15 +18,18 @@ def sub_folders(folder: Path) -> list[Path]:
 def content(folder: Path, limit: int = 10) -> str:
     """What a folder holds, in words, for messages; folders with a slash, and whether empty."""
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    names = [path.name + _kind(path) for path in paths]
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return (", ".join(names[:limit]) + more) or "nothing"
+    names = [path.name + _kind(path) for path in paths[:limit]]
+    more = f" and {len(paths) - limit} more" if len(paths) > limit else ""
+    return (", ".join(names) + more) or "nothing"
 
 
 def _kind(path: Path) -> str:
     if not path.is_dir():
         return ""
-    return "/" if any(path.iterdir()) else "/ (empty)"
+    try:
+        return "/" if any(path.iterdir()) else "/ (empty)"
+    except OSError:  # a folder that only the system reads
+        return "/"
 
 
 def relative(path: Path, root: Path) -> str:
