@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from daf_pipelines.methods import DAF_METHOD, method_of, strategy_of
 from daf_pipelines.metrics import image_auroc
 from daf_pipelines.metrics.decisions import ORACLE, find_regions, image_decisions, pixel_decisions
-from daf_pipelines.metrics.summary import CURVES, evaluate
+from daf_pipelines.metrics.summary import CURVES, NO_DEFECTS, evaluate
 from daf_pipelines.models.network import Network
 from daf_pipelines.models.trained import TrainedModel
 from daf_pipelines.parameters import (
@@ -38,9 +38,7 @@ from daf_pipelines.training.experiment import check_model
 REPRODUCE = "# with the parameters above as conf/local/parameters.yml"
 WITHOUT = {
     "false_positive_rate": "there are no normal test images",
-    "recall": "there are no anomalous test images",
-    "synthetic_image_auroc": "there are no held-out normal images, or no synthetic outliers",
-    "synthetic_recall": "there are no synthetic outliers",
+    "recall": NO_DEFECTS,
 }
 NO_COUNTS: dict[str, NDArray[Any]] = {}
 
@@ -120,14 +118,9 @@ def compute_metrics(
     }
     thresholds = _describe_thresholds(tables, detector)
     counts = found.pixel_counts
-    in_use = thresholds[thresholds["in_use"] & thresholds["level"].eq("image")].iloc[0]
-    rates = {
-        "false_positive_rate": float(in_use["false_positive_rate"]),
-        "recall": float(in_use["recall"]),
-        **_of_outliers(calibration_scores, detector),
-    }
     return {
-        "metrics": _metrics(found.metrics, rates, detector, image_scores, dataset_summary),
+        "metrics": _metrics(found.metrics, detector, thresholds, image_scores, dataset_summary)
+        | _of_outliers(calibration_scores, detector),
         "defect_type_metrics": found.defect_types,
         "threshold_metrics": thresholds,
         "region_metrics": find_regions(
@@ -153,28 +146,17 @@ def _describe_thresholds(tables: dict[str, pd.DataFrame], detector: Detector) ->
     return table[[*first, *(name for name in table.columns if name not in first)]]
 
 
-def _of_outliers(scores: pd.DataFrame, detector: Detector) -> dict[str, float]:
-    """How the held-out synthetic outliers are told from held-out normals; NaN where there is none.
-
-    All that there is to measure without a defect. The outliers are of the strategy in training.
-    """
-    raw, labels = scores["raw_score"].to_numpy(), scores["label"].to_numpy(int)
-    found = detector.image.labels(raw[labels == 1])
-    return {
-        "synthetic_image_auroc": image_auroc(raw, labels) if len(set(labels)) == 2 else np.nan,
-        "synthetic_recall": float(np.mean(found)) if len(found) else np.nan,
-    }
-
-
 def _metrics(
     measured: dict[str, Any],
-    rates: dict[str, float],
     detector: Detector,
+    thresholds: pd.DataFrame,
     image_scores: pd.DataFrame,
     dataset_summary: dict[str, Any],
 ) -> dict[str, Any]:
     """The metrics, and what goes with them: errors at the threshold, costs, the test split."""
     facts = detector.metadata
+    in_use = thresholds[thresholds["in_use"] & thresholds["level"].eq("image")].iloc[0]
+    rates = {name: float(in_use[name]) for name in WITHOUT}
     absent = {name: WITHOUT[name] for name, rate in rates.items() if np.isnan(rate)}
     return measured | {
         "not_available": measured["not_available"] | absent,
@@ -188,6 +170,19 @@ def _metrics(
         **footprint(detector),
         "experiment": fingerprint(facts["identity"]),
         "split": dataset_summary["split"] | {"data_hash": dataset_summary["data_hash"]},
+    }
+
+
+def _of_outliers(scores: pd.DataFrame, detector: Detector) -> dict[str, float]:
+    """How the synthetic validation set is told from the normals that it was made from.
+
+    All that there is to measure without a defect. Its strategy is that of the training, where the
+    method learns from outliers.
+    """
+    raw, labels = scores["raw_score"].to_numpy(), scores["label"].to_numpy(int)
+    return {
+        "synthetic_image_auroc": image_auroc(raw, labels),
+        "synthetic_recall": float(np.mean(detector.image.labels(raw[labels == 1]))),
     }
 
 

@@ -25,5 +25,7 @@ def show_strategies(
         match_grey=synthesis.match_grey,
     )
     title = f"{train_images.dataset['source']} {train_images.dataset['category']}"
-    page = gallery_page(gallery, title, train_images.dataset["root"])
+    chosen = {name: train_images.dataset[name] for name in ("root", "category")}
+    parameters = [f"dataset.{name}={value}" for name, value in chosen.items() if value]
+    page = gallery_page(gallery, title, parameters)
     return gallery_figure(gallery, title), page, gallery.statistics

@@ -130,7 +130,10 @@ class ReportHooks:
         metrics = catalog["metrics"].load()
         report = dataset_path(catalog["evaluation_report"])
         command = uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
-        results_table(metrics, report, command)
+        folder = self._context.config_loader.runtime_params.get("data_dir")
+        params = (f"data_dir={folder}," if folder else "") + "inference.images=path/to/images"
+        use = f"kedro run --pipelines inference --params {params}"
+        results_table(metrics, report, command, use)
 
 
 def _comparison(catalog: DataCatalog) -> str:
@@ -140,8 +143,8 @@ def _comparison(catalog: DataCatalog) -> str:
     if rows["value"].notna().any():
         return told
     return (
-        f"{told}\nNone of them has a metric, for which test images with and without a defect are "
-        "needed. Choosing a strategy without: docs/studies.md, on your own images."
+        f"{told}\nNo run has a metric: that takes test images with and without a defect. To choose "
+        "a strategy without them: docs/studies.md, 'On your own images'."
     )
 
 

@@ -146,9 +146,9 @@ def first(found):
 @pytest.mark.parametrize("metric", METRICS)
 class TestErrors:
     def test_one_class(self, metric):
-        with pytest.raises(MetricUndefinedError, match="all normal"):
+        with pytest.raises(MetricUndefinedError, match="no anomalous test"):
             metric([0.1, 0.2], [0, 0])
-        with pytest.raises(MetricUndefinedError, match="all anomalous"):
+        with pytest.raises(MetricUndefinedError, match="no normal test"):
             metric([0.1, 0.2], [1, 1])
 
     def test_empty(self, metric):

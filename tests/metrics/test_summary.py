@@ -178,7 +178,7 @@ class TestUndefined:
     def test_only_normals(self, test_set):
         found = assess(*choose(test_set, np.arange(4)))
         reasons = found.metrics["not_available"]
-        assert reasons["image_ap"] == "the test images are all normal"
+        assert reasons["image_ap"] == "there are no anomalous test images"
         assert reasons["pixel_ap"] == "there are no anomalous test images"
         assert (found.metrics["n_test_normal"], found.metrics["n_test_anomalous"]) == (4, 0)
         assert found.defect_types.empty
@@ -188,7 +188,7 @@ class TestUndefined:
         chosen = choose(test_set, np.arange(4, 9))
         found = assess(*chosen)
         reasons = found.metrics["not_available"]
-        assert reasons == dict.fromkeys(IMAGE_METRICS, "the test images are all anomalous")
+        assert reasons == dict.fromkeys(IMAGE_METRICS, "there are no normal test images")
         expected = plain_metrics.pixel_metrics(*chosen[3:])
         assert {name: found.metrics[name] for name in PIXEL_METRICS} == pytest.approx(expected)
         assert found.defect_types["image_auroc"].isna().all()

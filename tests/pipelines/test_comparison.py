@@ -100,10 +100,20 @@ class TestPipeline:
         )
         assert result.exit_code == 0, result.output
         assert "2 runs compared" in result.output
+        assert "No run has" not in result.output
         assert "comparison.html" in result.output
         table = pd.read_csv(recorded.project.path("08_reporting/comparison.csv"))
         assert table["run_id"].unique().tolist() == [first, second]
         assert set(table["baseline"]) == {second}
+
+    def test_runs_without_a_metric(self, own: Recorded) -> None:
+        measured = {"n_test_normal": 24.0}
+        bare = [own.add(k, strategy=f"bare{k}", metrics=measured) for k in (7, 8)]
+        chosen = {"runs": " ".join(bare), "replicates": 100}
+        result = own.project.invoke("--pipelines", "comparison", comparison=chosen)
+        assert result.exit_code == 0, result.output
+        assert "2 runs compared" in result.output
+        assert "No run has a metric" in " ".join(result.output.split())
 
     def test_a_mistake_is_one_message(self, recorded: Recorded) -> None:
         result = recorded.project.invoke(

@@ -14,6 +14,7 @@ from PIL import Image
 
 from daf_pipelines.metrics import IMAGE_METRICS, PIXEL_METRICS
 from daf_pipelines.pipeline_registry import EXPERIMENT
+from daf_pipelines.reporting.words import score_text
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.study.plan import merged
 from small_project import ROOT, SmallProject
@@ -96,7 +97,10 @@ class TestReport:
         pairs = [np.sign(a - b) / 2 + 0.5 for a in outliers for b in normals]
         assert metrics["synthetic_image_auroc"] == pytest.approx(np.mean(pairs))
         page = mvtec_project.path("08_reporting/report.html").read_text(encoding="utf-8")
-        assert f"AUROC of {metrics['synthetic_image_auroc']:.3f}: a sign" in page
+        assert f"AUROC of {score_text(metrics['synthetic_image_auroc'])}: that says" in page
+        assert "mvtec_ad toothbrush: daf, outliers of " in page
+        (run,) = mvtec_project.runs()
+        assert run.data.metrics["synthetic/synthetic_recall"] == pytest.approx(above)
 
     def test_thresholds_of_every_rule_and_level(self, mvtec_project: SmallProject) -> None:
         table = pd.read_csv(mvtec_project.path("08_reporting/thresholds.csv"))

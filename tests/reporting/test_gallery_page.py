@@ -14,7 +14,7 @@ HOSTILE = "</style><script>alert('x')</script> & \"q\" </section> {{ 7 * 7 }} �
 @pytest.fixture
 def make_page(make_gallery):
     def make(*args, title="bolts", **options):
-        return gallery_page(make_gallery(*args, **options), title)
+        return gallery_page(make_gallery(*args, **options), title, ["dataset.root=my parts"])
 
     return make
 
@@ -68,12 +68,12 @@ class TestContent:
         text = words(page)
         for name, strategy in STRATEGIES.items():
             assert strategy.description in text
-            assert f"kedro run --params synthesis.strategy={name} " in text
+            assert f"kedro run --params 'dataset.root=my parts,synthesis.strategy={name}' " in text
         assert "cutpaste rectangle × own patch × hard" in text
 
     def test_all_parameters(self, make_gallery):
         gallery = make_gallery()
-        html = gallery_page(gallery, "bolts")
+        html = gallery_page(gallery, "bolts", [])
         definitions = re.findall(r"<pre>(.*?)</pre>", html, flags=re.DOTALL)
         assert [yaml.safe_load(text) for text in definitions] == [
             strategy.describe() for strategy in gallery.strategies.values()
@@ -135,7 +135,7 @@ class TestForm:
         operators = [STRATEGIES["draem"].mask, STRATEGIES["draem"].content]
         strategy = Strategy(*operators, STRATEGIES["draem"].blending, HOSTILE)
         gallery = make_gallery({HOSTILE: strategy}, names=[HOSTILE])
-        hostile = Page(gallery_page(gallery, HOSTILE))
+        hostile = Page(gallery_page(gallery, HOSTILE, []))
         tags = [[tag for tag, _ in page.elements] for page in (plain, hostile)]
         assert tags[0] == tags[1]
         # Title twice, and the name as a heading and the description; links and table cut it.
@@ -144,7 +144,9 @@ class TestForm:
 
     def test_a_name_that_a_shell_would_read(self, make_page):
         html = make_page(["a b; rm $x"])
-        assert "kedro run --params 'synthesis.strategy=a b; rm $x'" in words(Page(html))
+        assert "kedro run --params 'dataset.root=my parts,synthesis.strategy=a b; rm $x'" in words(
+            Page(html)
+        )
 
     def test_it_encodes_whatever_the_names_hold(self, make_page):
         make_page(["x"], ["\udc80.png"], title="\ud800").encode("utf-8")

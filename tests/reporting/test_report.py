@@ -345,7 +345,7 @@ class TestContent:
         assert "steps: 12" in text
         assert re.search(r"git checkout abc\nkedro run", html)
 
-    def test_the_dataset_s_own_split(self, make_evaluation):
+    def test_a_split_of_the_source(self, make_evaluation):
         metrics = make_evaluation().metrics | {"split": {"origin": "fixed by the source"}}
         assert "The split is fixed by the source." in words_of(
             report_page(make_evaluation(metrics=metrics))
@@ -364,7 +364,7 @@ class TestDegenerate:
         assert not Page(html).all("img")
 
     def test_only_normals(self, without):
-        reasons = dict.fromkeys(METRICS, "the test images are all normal")
+        reasons = dict.fromkeys(METRICS, "there are no anomalous test images")
         evaluation = without(reasons, scores=(0.1, 0.2), labels=(0, 0), masks=None)
         metrics = {**evaluation.metrics, "recall": None, "macro": {}}
         html = report_page(
@@ -374,7 +374,9 @@ class TestDegenerate:
         assert "2 test images: none with a defect; 2 normal, 0 of them flagged" in text
         assert "defects found not available there is no test image with a defect" in text
         assert "There are no test images with a defect." in text
-        assert "Localisation by defect size Not available: the test images are all normal." in text
+        assert (
+            "Localisation by defect size Not available: there are no anomalous test images." in text
+        )
 
     def test_without_masks(self, make_evaluation):
         page = Page(report_page(make_evaluation(masks=None)))

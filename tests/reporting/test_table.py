@@ -20,7 +20,9 @@ METRICS = {
 @pytest.fixture
 def lines(capsys):
     """What is printed, and the same rendered again on 200 columns."""
-    shown = results_table(METRICS, Path("data/[08]/report.html"), "mlflow ui --port 5001")
+    shown = results_table(
+        METRICS, Path("data/[08]/report.html"), "mlflow ui --port 5001", "kedro run X"
+    )
     console = Console(width=200)
     with console.capture() as capture:
         console.print(shown)
@@ -54,11 +56,12 @@ class TestResultsTable:
     def test_paths_and_commands_are_whole_and_verbatim(self, lines):
         assert row(lines[1], "report").split()[-1] == "data/[08]/report.html"
         assert row(lines[1], "mlflow").endswith("mlflow ui --port 5001")
+        assert row(lines[1], "use").endswith("kedro run X")
 
     def test_reasons_once_for_all_that_share_one(self, capsys):
         missing = {"pixel_auroc": None, "aupro_030": None, "recall": None}
         reasons = {"pixel_auroc": "no masks", "aupro_030": "no masks", "recall": "no defects"}
-        results_table(METRICS | missing | {"not_available": reasons}, Path("p"), "c")
+        results_table(METRICS | missing | {"not_available": reasons}, Path("p"), "c", "u")
         text = " ".join(capsys.readouterr().out.split())
         assert "not available: pixel AUROC; AUPRO, false positives ≤ 30 %: no masks" in text
         assert "not available: defects found at the threshold: no defects" in text
@@ -68,5 +71,5 @@ class TestResultsTable:
 
     def test_a_long_command_is_not_wrapped(self, capsys):
         command = "mlflow ui --backend-store-uri sqlite:///" + "a" * 200 + ".db"
-        results_table(METRICS, Path("p"), command)
+        results_table(METRICS, Path("p"), command, "u")
         assert command in capsys.readouterr().out

@@ -43,8 +43,8 @@ def check_scores(
     if not values.size:
         raise MetricUndefinedError("there are no test images")
     if anomalous.all() or not anomalous.any():
-        kind = "anomalous" if anomalous.all() else "normal"
-        raise MetricUndefinedError(f"the test images are all {kind}")
+        missing = "normal" if anomalous.all() else "anomalous"
+        raise MetricUndefinedError(f"there are no {missing} test images")
     return values, anomalous
 
 

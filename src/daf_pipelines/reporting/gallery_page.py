@@ -2,7 +2,7 @@
 
 import io
 import shlex
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,13 @@ from daf_pipelines.synthesis.statistics import QUANTILES
 POSITIONS = colormaps["viridis"]
 
 
-def gallery_page(gallery: Gallery, title: str, root: str | None = None) -> str:
+def gallery_page(gallery: Gallery, title: str, dataset: Sequence[str]) -> str:
     """Writes what helps to choose a strategy, as a web page.
 
     Args:
         gallery: The outliers, see :func:`~daf_pipelines.synthesis.gallery.synthesise_gallery`.
         title: Heading of the page.
-        root: Folder of the images, for the commands; None where the source has its own.
+        dataset: Parameters of the images, for the commands, as ``dataset.root=parts``.
 
     Returns:
         HTML that encodes as UTF-8 whatever the names hold, below 5 MB: where there are many
@@ -42,7 +42,7 @@ def gallery_page(gallery: Gallery, title: str, root: str | None = None) -> str:
         title=title,
         originals=sheets.pop(None),
         strategies=[
-            _describe(gallery, name, row, root) | {"pictures": sheets[name]}
+            _describe(gallery, name, row, dataset) | {"pictures": sheets[name]}
             for name, row in zip(gallery.strategies, rows, strict=True)
         ],
         areas=_area_scale(gallery.statistics),
@@ -60,16 +60,16 @@ def _samples(
 
 
 def _describe(
-    gallery: Gallery, name: str, row: Mapping[Hashable, Any], root: str | None
+    gallery: Gallery, name: str, row: Mapping[Hashable, Any], dataset: Sequence[str]
 ) -> dict[str, Any]:
     """What the page tells of a strategy."""
-    params = ([f"dataset.root={root}"] if root else []) + [f"synthesis.strategy={name}"]
+    parameters = ",".join([*dataset, f"synthesis.strategy={name}"])
     strategy, positions = gallery.strategies[name], gallery.exhibits[name].positions
     return {
         "name": name,
         "recipe": recipe(strategy),
         "description": strategy.description,
-        "command": f"kedro run --params {shlex.quote(','.join(params))}",
+        "command": f"kedro run --params {shlex.quote(parameters)}",
         "definition": yaml.safe_dump(strategy.describe(), sort_keys=False, allow_unicode=True),
         "area": {quantile: row[f"area_{quantile}"] for quantile in QUANTILES},
         "median": rounded(row["area_q50"]),

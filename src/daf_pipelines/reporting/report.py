@@ -110,12 +110,11 @@ def _verdict(scores: pd.DataFrame) -> str:
 def _synthetic(metrics: Mapping[str, Any]) -> str:
     """What is known without a real defect, in one sentence; "" where nothing is."""
     found, auroc = (finite(metrics.get(f"synthetic_{name}")) for name in ("recall", "image_auroc"))
-    if found is None:
+    if found is None or auroc is None:
         return ""
-    against = "" if auroc is None else f", with an image AUROC of {score_text(auroc)}"
     return (
-        f"Of held-out synthetic outliers {share_text(found)} are flagged{against}: a sign that "
-        "training has worked, not of how many real defects are found."
+        f"Of the synthetic outliers of held-out normal images {share_text(found)} are flagged, "
+        f"with an image AUROC of {score_text(auroc)}: that says little of real defects."
     )
 
 

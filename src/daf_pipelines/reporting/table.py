@@ -32,11 +32,10 @@ NAMES = {
     "latency_ms": "time to score one image, ms",
     "model_mib": "size of the model, MiB",
 }
-USE = "kedro run --pipelines inference --params inference.images=path/to/new-images"
 WHOLE = ("train_seconds", "peak_rss_mib")
 
 
-def results_table(metrics: dict[str, Any], report: Path, ui_command: str) -> Group:
+def results_table(metrics: dict[str, Any], report: Path, ui_command: str, use: str) -> Group:
     """Print the results of a run: metrics with intervals, where the report is, what shows more.
 
     Args:
@@ -44,6 +43,7 @@ def results_table(metrics: dict[str, Any], report: Path, ui_command: str) -> Gro
             Metrics that are None show their reason in ``not_available``.
         report: The run's report.
         ui_command: Command that opens the tracking UI.
+        use: Command that scores new images.
 
     Returns:
         What was printed.
@@ -61,7 +61,7 @@ def results_table(metrics: dict[str, Any], report: Path, ui_command: str) -> Gro
             span = " to ".join(f"{end:.4f}" for end in intervals.get(name, []))
             table.add_row(label, _number(name, value), span)
     why = [Text(f"not available: {'; '.join(n)}: {reason}") for reason, n in absent.items()]
-    lines = (f"report   {report}", f"more     {ui_command}", f"use      {USE}")
+    lines = (f"report   {report}", f"more     {ui_command}", f"use      {use}")
     where = Text("\n".join(lines), no_wrap=True, overflow="ignore")
     shown_below = Group(table, *why, where)
     Console().print(shown_below, crop=False)
