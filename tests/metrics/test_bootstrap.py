@@ -98,7 +98,7 @@ class TestImageReplicates:
             assert {name: values[k] for name, values in found.items()} == pytest.approx(expected)
 
     def test_one_class(self):
-        with pytest.raises(MetricUndefinedError, match="all normal"):
+        with pytest.raises(MetricUndefinedError, match="no anomalous test"):
             image_replicates([1, 2], [0, 0], np.ones((3, 2), int))
 
 
