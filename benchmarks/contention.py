@@ -1,10 +1,10 @@
-"""Training beside other processes: threads that wait spin, OpenMP's default, or sleep.
+"""Training beside other processes: how long waiting threads spin before they sleep.
 
 A process trains the first phase of conf/base on images of noise, on all cores, then scores single
-images, beside none or as many busy processes as there are cores; both policies in turn.
-``daf_pipelines/settings.py`` sets the one by which threads sleep.
+images, beside none or as many busy processes as there are cores; OpenMP's default and the limit
+that ``daf_pipelines/settings.py`` sets in turn.
 
-    python benchmarks/contention.py     # 4 minutes on two cores that are idle otherwise
+    python benchmarks/contention.py     # 10 minutes on two cores that are idle otherwise
 """
 
 import argparse
@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CONF = Path(__file__).parents[1] / "conf/base/parameters.yml"
-POLICIES: dict[str, dict[str, str]] = {"spin": {}, "sleep": {"OMP_WAIT_POLICY": "passive"}}
+POLICIES: dict[str, dict[str, str]] = {"default": {}, "limited": {"GOMP_SPINCOUNT": "20000"}}
 
 
 def train(seconds: float, folder: Path) -> tuple[float, float]:
@@ -86,7 +86,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print(*train(options.seconds, Path(folder)))
         return
-    print("| busy processes | waiting threads | images/s in training | latency, ms |")
+    print("| busy processes | spinning | images/s in training | latency, ms |")
     print("|---|---|---|---|")
     for count in (0, os.cpu_count() or 1):
         found: dict[str, list[tuple[float, float]]] = {policy: [] for policy in POLICIES}

@@ -5,9 +5,10 @@ import os
 from daf_pipelines.hooks import ParameterHooks, ReportHooks
 from daf_pipelines.tracking.hooks import TrackingHooks
 
-# Waiting threads sleep; OpenMP reads this when torch is imported. Where they spin, training hardly
-# moves beside another program on the same cores (benchmarks/contention.py).
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Waiting threads spin for a moment, then sleep; OpenMP reads this when torch is imported. By
+# default they spin so long that training hardly moves beside another program on the same cores;
+# where they sleep at once, it is slower on idle ones (benchmarks/contention.py, docs/speed.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 # MLflow reads these when it is imported. No run of this project reports its use.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
