@@ -205,7 +205,7 @@ class Study(Section):
 
     def dataset(self, name: str) -> Parameters:
         """Section ``dataset`` of a dataset's cells, environment variables in its root replaced."""
-        section = dict(self.recipe.get("dataset", {})) | self.datasets[name]
+        section = self._dataset(name)
         if isinstance(section.get("root"), str):
             section["root"] = os.path.expandvars(section["root"])
         return section
@@ -216,7 +216,7 @@ class Study(Section):
         Raises:
             ParameterError: an environment variable in its root is not set.
         """
-        root = (self.recipe.get("dataset", {}) | self.datasets[name]).get("root")
+        root = self._dataset(name).get("root")
         for variable in re.findall(r"\$\{?(\w+)", root) if isinstance(root, str) else []:
             if not os.environ.get(variable):
                 raise ParameterError(
@@ -229,6 +229,9 @@ class Study(Section):
     def pipelines(self, cell: Cell) -> str:
         """What ``kedro run`` runs for a cell."""
         return BASELINE if BASELINE in self.methods[cell.method] else EXPERIMENT
+
+    def _dataset(self, name: str) -> Parameters:
+        return dict(self.recipe.get("dataset", {})) | self.datasets[name]
 
     def _synthesis(self, strategy: str) -> Parameters:
         return {"strategy": strategy} | self.strategies[strategy]
