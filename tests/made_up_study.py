@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from daf_pipelines.parameters import fingerprint
+from daf_pipelines.study import plan
+from daf_pipelines.study.readout import Readout, read_out
 from daf_pipelines.study.results import Cell
 
 FREE = ("patchcore", "stfpm")
@@ -103,9 +105,36 @@ def metrics_only(values: dict[str, dict[str, float]], seed: int = 0) -> list[Cel
     ]
 
 
-def write_cells(cells: Iterable[Cell | dict[str, Any]], folder: Path) -> Path:
+def write_cell(facts: dict[str, Any], folder: Path) -> plan.Cell:
+    """Write it as a study does; what it is the result of."""
+    declared = plan.Cell(*(facts[name] for name in ("dataset", "strategy", "method", "seed")))
     folder.mkdir(parents=True, exist_ok=True)
-    for number, cell in enumerate(cells):
-        facts = cell.model_dump(mode="json") if isinstance(cell, Cell) else cell
-        (folder / f"{number:03}.json").write_text(json.dumps(facts), encoding="utf-8")
-    return folder
+    (folder / f"{declared.name}.json").write_text(json.dumps(facts), encoding="utf-8")
+    return declared
+
+
+def study_of(cells: Iterable[Cell]) -> plan.Study:
+    """A study that these cells are all of; a method and a strategy, if they have none."""
+    grid = {
+        "dataset": {cell.dataset for cell in cells},
+        "strategy": {cell.strategy for cell in cells if cell.strategy} or {"draem"},
+        "method": {cell.method for cell in cells if cell.strategy} or {"teacher_student"},
+        "reference": {cell.method for cell in cells if not cell.strategy},
+        "seed": {cell.seed for cell in cells},
+    }
+    named = {name: {key: {} for key in names} for name, names in grid.items() if name != "seed"}
+    return plan.Study.model_validate(
+        {
+            "name": "made_up",
+            "grid": {name: sorted(names) for name, names in grid.items()},
+            "datasets": named["dataset"],
+            "strategies": named["strategy"],
+            "methods": named["method"] | named["reference"],
+            "recipe": {},
+        }
+    )
+
+
+def read_out_of(cells: Sequence[Cell], replicates: int) -> Readout:
+    """What is read out of a study that these cells are all of."""
+    return read_out(cells, replicates, study_of(cells))

@@ -9,7 +9,7 @@ from daf_pipelines.reporting.study_markdown import study_markdown
 from daf_pipelines.reporting.study_published import PUBLISHED
 from daf_pipelines.study.plan import Study
 from daf_pipelines.study.readout import read_out
-from made_up_study import made_study, metrics_only
+from made_up_study import made_study, metrics_only, study_of
 
 COMMAND = "kedro run --pipelines robustness_study"
 QUALITY = {"daf": 1.5, "daf_without_cue": 1.2, "draem": 1.0, "patchcore": 1.4}
@@ -22,29 +22,7 @@ def quality(method, strategy, seed):
 
 
 def document(cells, replicates=400, study=None):
-    return study_markdown(read_out(cells, replicates, study), COMMAND)
-
-
-def study_of(cells):
-    """A study that these cells are all of."""
-    grid = {
-        "dataset": {cell.dataset for cell in cells},
-        "strategy": {cell.strategy for cell in cells if cell.strategy},
-        "method": {cell.method for cell in cells if cell.strategy},
-        "reference": {cell.method for cell in cells if not cell.strategy},
-        "seed": {cell.seed for cell in cells},
-    }
-    named = {name: {key: {} for key in names} for name, names in grid.items() if name != "seed"}
-    return Study.model_validate(
-        {
-            "name": "made_up",
-            "grid": {name: sorted(names) for name, names in grid.items()},
-            "datasets": named["dataset"],
-            "strategies": named["strategy"],
-            "methods": named["method"] | named["reference"],
-            "recipe": {},
-        }
-    )
+    return study_markdown(read_out(cells, replicates, study or study_of(cells)), COMMAND)
 
 
 def tables(text):
@@ -143,9 +121,9 @@ class TestParts:
     def test_hardly_trained_methods_are_told(self, cells):
         study = Study.read(Path(__file__).parents[2] / "studies/robustness")
         told = "**Hardly trained**: of images in training draem saw 80, daf 4,800."
-        assert told in study_markdown(read_out(cells, 400, study), COMMAND)
+        assert told in document(cells, study=study)
         without = [cell for cell in cells if cell.method != "draem"]
-        assert "Hardly trained" not in study_markdown(read_out(without, 400, study), COMMAND)
+        assert "Hardly trained" not in document(without, study=study)
 
     def test_one_strategy(self):
         text = document(made_study(quality, methods=("daf", "draem"), strategies=("nsa",)))
@@ -178,7 +156,7 @@ class TestParts:
     def test_what_is_declared_and_not_begun(self, cells):
         study = Study.read(Path(__file__).parents[2] / "studies/robustness")
         found = [cell for cell in cells if cell.dataset == "elpv" and cell.method == "daf"]
-        rows = tables(study_markdown(read_out(found, 400, study), COMMAND))
+        rows = tables(document(found, study=study))
         missing = ["0 of 18"] * 3 + ["0 of 3"] * 2
         assert ["elpv mono", "3 of 18", *missing] in rows
         assert ["toothbrush", "0 of 18", *missing] in rows

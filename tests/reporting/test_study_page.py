@@ -17,9 +17,8 @@ from daf_pipelines.reporting.study_page import slopes, study_page
 from daf_pipelines.reporting.study_pictures import disputed
 from daf_pipelines.reporting.study_tables import matrix
 from daf_pipelines.study.disagreement import disagreement, pictured
-from daf_pipelines.study.readout import read_out
 from made_up_runs import encoded, make_images
-from made_up_study import made_study
+from made_up_study import made_study, read_out_of
 
 HOSTILE = "</style><script>alert('x')</script> & \"q\" {{ 7 * 7 }} 划痕"
 METHODS = ("daf", "daf_without_cue", "draem", "patchcore")
@@ -62,7 +61,7 @@ def thumbnails_of(cells, side=32, noise=0):
 
 def page_of(cells, images=None, limit=3):
     found = disputed(cells, thumbnails_of(cells) if images is None else images, limit)
-    return study_page(read_out(cells, 200), found, COMMAND)
+    return study_page(read_out_of(cells, 200), found, COMMAND)
 
 
 def words(page):
@@ -129,7 +128,7 @@ class TestContent:
 
 class TestSlopes:
     def test_heights_are_the_values(self, cells):
-        readout = read_out(cells, 100)
+        readout = read_out_of(cells, 100)
         found = matrix(readout, ELPV, "image_auroc")
         chart = slopes(found, "image AUROC", METHODS)
         points = {
@@ -148,7 +147,7 @@ class TestSlopes:
     def test_a_missing_cell_leaves_a_shorter_line(self, cells):
         part = [c for c in cells if (c.method, c.strategy) != ("draem", "nsa")]
         part = [c for c in part if c.method != "daf" or c.strategy == "nsa"]
-        chart = slopes(matrix(read_out(part, 100), ELPV, "image_auroc"), "", METHODS)
+        chart = slopes(matrix(read_out_of(part, 100), ELPV, "image_auroc"), "", METHODS)
         by_name = {one.name: one for one in chart.series}
         assert by_name["draem"].line.count("L") == 1
         assert by_name["daf"].dots
@@ -204,15 +203,15 @@ class TestForm:
         names = {attributes.get("id") for _, attributes in page.elements}
         assert {target[1:] for target in targets if target.startswith("#")} <= names
 
-    def test_any_text(self):
+    def test_any_text(self, cells):
+        """Names of a study file are plain; a category is the name of a folder."""
+
         def make(text):
-            cells = study(data=[(text, text)], strategies=("draem", text))
-            cells = [c.model_copy(update={"machine": text, "git_commit": text}) for c in cells]
-            return Page(page_of(cells, limit=40))
+            facts = dict.fromkeys(("category", "machine", "git_commit"), text)
+            return Page(page_of([cell.model_copy(update=facts) for cell in cells], limit=40))
 
         plain, hostile = make("x"), make(HOSTILE)
-        # Scores depend on the names, and with them the order of the pictures.
-        assert sorted(t for t, _ in plain.elements) == sorted(t for t, _ in hostile.elements)
+        assert [t for t, _ in plain.elements] == [t for t, _ in hostile.elements]
         assert "{{ 7 * 7 }}" in hostile.text
 
     def test_many_noisy_pictures_are_below_five_megabytes(self):
@@ -228,7 +227,7 @@ class TestForm:
 
 class TestFigures:
     def test_numbers_of_the_heatmap(self, cells):
-        figure = heatmap_figure(read_out(cells, 100))
+        figure = heatmap_figure(read_out_of(cells, 100))
         assert isinstance(figure, Figure)
         (ax,) = figure.axes
         texts = [text.get_text() for text in ax.texts]
@@ -236,7 +235,7 @@ class TestFigures:
             assert f"{cell.metric('image_auroc'):.3f}" in texts
 
     def test_lines_of_the_slopes(self, cells):
-        figure = slope_figure(read_out(cells, 100))
+        figure = slope_figure(read_out_of(cells, 100))
         (ax,) = figure.axes
         lines = {line.get_label(): line for line in ax.get_lines()}
         assert list(lines) == list(METHODS)
@@ -246,7 +245,7 @@ class TestFigures:
 
     def test_one_panel_a_category_and_a_row_a_method(self):
         cells = study(data=[("elpv", "mono"), ("elpv", "poly")])
-        readout = read_out(cells, 100)
+        readout = read_out_of(cells, 100)
         assert len(heatmap_figure(readout).axes) == len(slope_figure(readout).axes) == 2
         figure = disagreement_figure(disputed(cells, thumbnails_of(cells), 2))
         shown = [ax for ax in figure.axes if ax.images]
@@ -255,7 +254,7 @@ class TestFigures:
     @pytest.mark.parametrize("changes", [{"methods": ("patchcore",)}, {"strategies": ("draem",)}])
     def test_little_of_a_study(self, changes, tmp_path):
         cells = study(**changes)
-        readout = read_out(cells, 100)
+        readout = read_out_of(cells, 100)
         figures = (heatmap_figure(readout), slope_figure(readout), disagreement_figure({}))
         for number, figure in enumerate(figures):
             figure.savefig(tmp_path / f"{number}.png")

@@ -4,8 +4,7 @@ import pandas as pd
 import pytest
 
 from daf_pipelines.study.claim import FAILS, HOLDS, OPEN, advice, conclusion, decide, signed
-from daf_pipelines.study.readout import read_out
-from made_up_study import made_study
+from made_up_study import made_study, read_out_of
 
 SPREAD = {"cutpaste": 0.2, "draem": 1.0, "nsa": 1.8, "simple_texture": 2.6}
 STEADY = {"cutpaste": 1.4, "draem": 1.4, "nsa": 1.5, "simple_texture": 1.5}
@@ -14,7 +13,7 @@ STEADY = {"cutpaste": 1.4, "draem": 1.4, "nsa": 1.5, "simple_texture": 1.5}
 def read(ours, theirs, **changes):
     """A study in which DAF's quality is of the first, that of all others of the second."""
     quality = lambda method, strategy, seed: (ours if method == "daf" else theirs)[strategy]  # noqa: E731
-    return read_out(made_study(quality, **changes), 400)
+    return read_out_of(made_study(quality, **changes), 400)
 
 
 class TestVerdict:
@@ -58,7 +57,7 @@ class TestVerdict:
     def test_both_depend_on_the_strategy(self):
         cells = made_study(lambda m, s, k: SPREAD[s], methods=("daf",))
         cells += [cell.model_copy(update={"method": "draem"}) for cell in cells]
-        (found,) = [o for o in read_out(cells, 400).verdicts if o.metric == "image_auroc"]
+        (found,) = [o for o in read_out_of(cells, 400).verdicts if o.metric == "image_auroc"]
         assert found.verdict == FAILS
         assert "both are sensitive" in found.sentence
 

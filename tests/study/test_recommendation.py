@@ -9,7 +9,6 @@ from hypothesis.extra.numpy import arrays
 
 from daf_pipelines.reporting.study_markdown import study_markdown
 from daf_pipelines.reporting.study_page import study_page
-from daf_pipelines.study.readout import read_out
 from daf_pipelines.study.recommendation import (
     CRITERIA,
     mean_all,
@@ -23,7 +22,7 @@ from daf_pipelines.study.recommendation import (
 )
 from daf_pipelines.study.results import Cell
 from daf_pipelines.study.robustness import Measured
-from made_up_study import made_cell, made_study
+from made_up_study import made_cell, made_study, read_out_of
 
 NAMES = ["a", "b", "c"]
 RESULTS = pd.DataFrame(
@@ -169,7 +168,7 @@ class TestWithoutDefects:
             cell = made_cell(strategy=strategy, transfer=transfer)
             good = "0" * len(cell["labels"])
             cells.append(Cell.model_validate(cell | {"labels": good, "metrics": {}}))
-        readout = read_out(cells, 100)
+        readout = read_out_of(cells, 100)
         assert readout.regrets.empty
         chosen = readout.choices.set_index("criterion")["chosen"]
         assert chosen["mean_other image_auroc"] == "nsa"

@@ -1,26 +1,28 @@
 """Cells read back, and what is refused."""
 
-import json
-
 import pandas as pd
 import pytest
 
 from daf_pipelines.errors import DataError
 from daf_pipelines.study import plan
 from daf_pipelines.study.results import missing_cells, name_of, ordered, read_cells, study_table
-from made_up_study import made_cell, made_study, write_cells
+from made_up_study import made_cell, made_study, write_cell
+
+
+def read(tmp_path, *cells):
+    return read_cells(tmp_path, [write_cell(facts, tmp_path) for facts in cells])
 
 
 def refusal(tmp_path, *cells):
     with pytest.raises(DataError) as caught:
-        read_cells(write_cells(cells, tmp_path))
+        read(tmp_path, *cells)
     return str(caught.value)
 
 
 class TestReading:
     def test_gives_back_what_was_written(self, tmp_path):
         facts = made_cell(strategy="nsa", transfer={"nsa": 0.9, "draem": 0.8})
-        (cell,) = read_cells(write_cells([facts], tmp_path))
+        (cell,) = read(tmp_path, facts)
         assert cell.model_dump(mode="json") == facts
         assert cell.metric("image_auroc") == facts["metrics"]["image_auroc"]
         assert pd.isna(cell.metric("pixel_ap"))
@@ -29,7 +31,7 @@ class TestReading:
     def test_is_in_the_order_of_tables(self, tmp_path):
         keys = [("stfpm", None, 0), ("daf", "nsa", 0), ("daf", "draem", 1), ("daf", "draem", 0)]
         cells = [made_cell(method=m, strategy=s, seed=k) for m, s, k in keys]
-        found = read_cells(write_cells(cells, tmp_path))
+        found = read(tmp_path, *cells)
         assert [(c.method, c.strategy, c.seed) for c in found] == [
             ("daf", "draem", 0),
             ("daf", "draem", 1),
@@ -39,21 +41,19 @@ class TestReading:
 
     def test_of_what_is_declared(self, tmp_path):
         kept = plan.Cell("elpv", "nsa", "daf", 0)
-        cells = [made_cell(strategy="nsa"), made_cell(strategy="draem", test_images="others")]
-        for facts in cells:
-            name = plan.Cell("elpv", facts["strategy"], "daf", 0).name
-            (tmp_path / f"{name}.json").write_text(json.dumps(facts), encoding="utf-8")
+        for facts in (made_cell(strategy="nsa"), made_cell(strategy="draem", test_images="others")):
+            write_cell(facts, tmp_path)
         (cell,) = read_cells(tmp_path, [kept, plan.Cell("elpv", None, "stfpm", 0)])
         assert cell.declared == kept
 
     def test_without_any_test_image(self, tmp_path):
         """A line's own pictures, all of good parts, none of them set aside."""
         facts = made_cell() | {"labels": "", "scores": [], "metrics": {}}
-        (cell,) = read_cells(write_cells([facts], tmp_path))
+        (cell,) = read(tmp_path, facts)
         assert cell.truth.shape == (0,)
 
     def test_fields_of_later_versions_are_left_out(self, tmp_path):
-        (cell,) = read_cells(write_cells([made_cell() | {"comment": "later"}], tmp_path))
+        (cell,) = read(tmp_path, made_cell() | {"comment": "later"})
         assert not hasattr(cell, "comment")
 
 
@@ -62,14 +62,15 @@ class TestMistakes:
         assert "has no cells" in refusal(tmp_path)
 
     def test_not_json(self, tmp_path):
-        (tmp_path / "broken.json").write_text('{"dataset": "elpv"', encoding="utf-8")
-        with pytest.raises(DataError, match=r"broken\.json is no cell of a study.*run its cell"):
-            read_cells(tmp_path)
+        cell = write_cell(made_cell(), tmp_path)
+        (tmp_path / f"{cell.name}.json").write_text('{"dataset": "elpv"', encoding="utf-8")
+        with pytest.raises(DataError, match=r"daf-0\.json is no cell of a study.*run its cell"):
+            read_cells(tmp_path, [cell])
 
     def test_every_fault_is_told(self, tmp_path):
-        facts = {k: v for k, v in made_cell().items() if k != "method"}
+        facts = {k: v for k, v in made_cell().items() if k != "category"}
         message = refusal(tmp_path, facts | {"seed": -1, "labels": "01x"})
-        assert "method: Field required" in message
+        assert "category: Field required" in message
         assert "seed: " in message
         assert "labels: " in message
 
@@ -96,10 +97,14 @@ class TestMistakes:
         entry = {"strategy": "nsa", "image_auroc": 0.9}
         assert "each strategy once" in refusal(tmp_path, made_cell() | {"transfer": [entry, entry]})
 
-    def test_a_cell_twice(self, tmp_path):
-        message = refusal(tmp_path, made_cell(quality=1), made_cell(quality=2))
-        assert "000.json" in message
-        assert "001.json are both of the cell elpv, mono, draem, daf, seed 0" in message
+    def test_a_file_by_the_name_of_another_cell(self, tmp_path):
+        write_cell(made_cell(), tmp_path)
+        other = plan.Cell("elpv", "nsa", "daf", 0)
+        (tmp_path / "elpv-draem-daf-0.json").rename(tmp_path / f"{other.name}.json")
+        with pytest.raises(
+            DataError, match=r"nsa-daf-0\.json is of another cell, elpv, mono, draem"
+        ):
+            read_cells(tmp_path, [other])
 
     def test_other_test_images(self, tmp_path):
         message = refusal(tmp_path, made_cell(), made_cell(strategy="nsa", test_images="others"))
@@ -111,10 +116,7 @@ class TestMistakes:
 
     def test_each_seed_may_have_its_own_split(self, tmp_path):
         cells = [made_cell(), made_cell(seed=1, test_images="others")]
-        assert len(read_cells(write_cells(cells, tmp_path))) == 2
-
-    def test_a_method_with_and_without_strategy(self, tmp_path):
-        assert "one with a strategy" in refusal(tmp_path, made_cell(), made_cell(strategy=None))
+        assert len(read(tmp_path, *cells)) == 2
 
 
 class TestTable:

@@ -56,7 +56,7 @@ def cells(project: ProjectCopy) -> dict[str, dict[str, Any]]:
 def check_cells(project: ProjectCopy, declared: set[str]) -> None:
     found = cells(project)
     assert set(found) == declared
-    read = read_cells(project.folder / SMOKE / "cells")
+    read = read_cells(project.folder / SMOKE / "cells", Study.read(project.folder / SMOKE).cells())
     assert {cell.declared.name for cell in read} == declared
     for cell in found.values():
         assert cell["metrics"].keys() >= set(METRICS)

@@ -35,7 +35,7 @@ class Readout:
         choices: :func:`~daf_pipelines.study.recommendation.choices_table`.
         regrets: :func:`~daf_pipelines.study.recommendation.regret_summary`.
         verdicts: :func:`~daf_pipelines.study.claim.verdicts`.
-        seen: :func:`~daf_pipelines.study.budget.images_seen`; nothing of cells alone.
+        seen: :func:`~daf_pipelines.study.budget.images_seen`.
     """
 
     cells: Sequence[Cell]
@@ -53,13 +53,13 @@ class Readout:
     seen: Mapping[str, int]
 
 
-def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study | None = None) -> Readout:
+def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Readout:
     """All tables of a study, however much of it there is.
 
     Args:
         cells: As :func:`~daf_pipelines.study.results.read_cells` returns them.
         replicates: Number of resamples of the bootstrap.
-        study: That they are of, as it is declared. None: all that is known of it are its cells.
+        study: That they are of, as it is declared.
     """
     measured = Measured(cells, replicates)
     comparisons = comparisons_table(measured)
@@ -68,7 +68,7 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study | None = 
         cells=cells,
         replicates=replicates,
         table=study_table(cells),
-        missing=missing_cells(cells, study.cells() if study else ()),
+        missing=missing_cells(cells, study.cells()),
         robustness=robustness_table(measured),
         comparisons=comparisons,
         seed_tests=seed_tests_table(measured),
@@ -77,5 +77,5 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study | None = 
         choices=choices_table(measured),
         regrets=regret_summary(recommendation),
         verdicts=verdicts(comparisons),
-        seen=images_seen(study) if study else {},
+        seen=images_seen(study),
     )

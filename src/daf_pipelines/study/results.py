@@ -138,33 +138,26 @@ class Cell(_Record):
         return ", ".join(parts)
 
 
-def read_cells(folder: Path, declared: Iterable[plan.Cell] | None = None) -> list[Cell]:
+def read_cells(folder: Path, declared: Iterable[plan.Cell]) -> list[Cell]:
     """The cells of a study, by dataset, category, method, strategy and seed.
 
     Args:
         folder: With one JSON file a cell.
-        declared: The only ones that are read, if they are there. None: all.
+        declared: Those that are read, if they are there.
 
     Raises:
-        DataError: There is none; a file is not a cell; one cell is there twice; cells of one
-            dataset, category and seed were not tested on the same images; a method has cells
-            both with and without a strategy.
+        DataError: There is none; a file is not the cell of its name; cells of one dataset,
+            category and seed were not tested on the same images.
     """
-    files = sorted(folder.glob("*.json"))
-    if declared is not None:
-        names = {cell.name for cell in declared}
-        files = [file for file in files if file.stem in names]
-    cells = {file: _read(file) for file in files}
-    if declared is not None:
-        _check_names(cells)
+    files = [folder / f"{cell.name}.json" for cell in declared]
+    cells = {file: _read(file) for file in files if file.is_file()}
     if not cells:
         raise DataError(
             f"{folder} has no cells: expected a JSON file for each trained detector. Run the study "
             "first, or name its folder: study.folder."
         )
-    _check_once(cells)
+    _check_names(cells)
     _check_test_sets(cells)
-    _check_methods(cells)
     return sorted(cells.values(), key=_place)
 
 
@@ -191,16 +184,6 @@ def _check_names(cells: Mapping[Path, Cell]) -> None:
             )
 
 
-def _check_once(cells: Mapping[Path, Cell]) -> None:
-    seen: dict[tuple[Any, ...], Path] = {}
-    for file, cell in cells.items():
-        other = seen.setdefault((*cell.data, cell.strategy, cell.method, cell.seed), file)
-        if other != file:
-            raise DataError(
-                f"{other} and {file} are both of the cell {cell}: expected one. Keep one of them."
-            )
-
-
 def _check_test_sets(cells: Mapping[Path, Cell]) -> None:
     seen: dict[tuple[Data, int], tuple[Path, Cell]] = {}
     for file, cell in cells.items():
@@ -210,17 +193,6 @@ def _check_test_sets(cells: Mapping[Path, Cell]) -> None:
                 f"{first} and {file} were not tested on the same images, or not with the same "
                 f"labels, though both are of {' '.join(cell.data)}, seed {cell.seed}. Run one of "
                 "them again on the other's data."
-            )
-
-
-def _check_methods(cells: Mapping[Path, Cell]) -> None:
-    seen: dict[str, tuple[Path, Cell]] = {}
-    for file, cell in cells.items():
-        first, other = seen.setdefault(cell.method, (file, cell))
-        if (cell.strategy is None) != (other.strategy is None):
-            raise DataError(
-                f"{first} and {file} are both of {cell.method}, one with a strategy and one "
-                "without: expected all or none. Delete the wrong one."
             )
 
 
