@@ -84,4 +84,7 @@ def report(
     images = disputed(study_readout.cells, study_thumbnails, ON_PAGE)
     settings = f"study.folder={study.folder},study.replicates={study.replicates}"
     command = f"make study STUDY={study.folder.name}\n{COMMAND} --params {settings}"
-    return study_page(study_readout, images, command), study_markdown(study_readout, command)
+    return (
+        study_page(study_readout, images, command),
+        study_markdown(study_readout, command, has_pictures=bool(images)),
+    )

@@ -21,8 +21,9 @@ def quality(method, strategy, seed):
     return QUALITY[method] + SHIFT.get(strategy, 0) * (method != "daf") + 0.05 * seed
 
 
-def document(cells, replicates=400, study=None):
-    return study_markdown(read_out(cells, replicates, study or study_of(cells)), COMMAND)
+def document(cells, replicates=400, study=None, has_pictures=True):
+    readout = read_out(cells, replicates, study or study_of(cells))
+    return study_markdown(readout, COMMAND, has_pictures=has_pictures)
 
 
 def tables(text):
@@ -103,6 +104,12 @@ class TestContent:
             "study_slopes.png",
             "study_disagreement.png",
         ]
+
+    def test_no_pictures(self, cells):
+        """As in a clone whose store has no runs of the study."""
+        text = document(cells, has_pictures=False)
+        assert "study_disagreement.png" not in text
+        assert "No pictures: the MLflow store" in text
 
 
 class TestParts:

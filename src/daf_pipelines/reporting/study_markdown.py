@@ -23,12 +23,13 @@ from daf_pipelines.study.results import Data, name_of
 from daf_pipelines.study.robustness import REFERENCE
 
 
-def study_markdown(readout: Readout, command: str) -> str:
+def study_markdown(readout: Readout, command: str, *, has_pictures: bool) -> str:
     """Writes what the study found, with how it was made.
 
     Args:
         readout: Of any part of a study.
         command: That makes the document again.
+        has_pictures: Whether the figure of the same image under every strategy shows any.
 
     Returns:
         Markdown; the figures lie beside it.
@@ -39,6 +40,7 @@ def study_markdown(readout: Readout, command: str) -> str:
         "\n".join(f"- {name}: {fact}" for name, fact in study_tables.provenance(readout).items()),
         *_claim(readout),
         *_results(readout),
+        *_pictures(has_pictures),
         *("## Over trainings", _table(study_tables.seed_tests(readout))),
         *_ranks(readout),
         *_published(readout),
@@ -82,8 +84,15 @@ def _results(readout: Readout) -> Iterator[str]:
             yield _table(matrix_table(readout, data, metric))
             yield _table(study_tables.robustness(readout, data, metric))
             yield _table(study_tables.comparisons(readout, data, metric))
+
+
+def _pictures(has_pictures: bool) -> Iterator[str]:
     yield "## The same image under every strategy"
-    yield "![heat of daf and daf_without_cue](study_disagreement.png)"
+    yield (
+        "![heat of daf and daf_without_cue](study_disagreement.png)"
+        if has_pictures
+        else "No pictures: the MLflow store of this machine has no runs of these cells."
+    )
 
 
 def matrix_table(readout: Readout, data: Data, metric: str) -> Table:
