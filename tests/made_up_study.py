@@ -56,6 +56,7 @@ def made_cell(
         ],
         "test_images": f"of {dataset} {category}",
         "labels": "".join("01"[int(label)] for label in labels),
+        "groups": [],
         "scores": scores.round(9).tolist(),
         "run_id": fingerprint(dataset, category, strategy, method, seed) * 2,
         "git_commit": "0123456789abcdef",

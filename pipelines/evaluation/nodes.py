@@ -79,7 +79,7 @@ def score_test_images(
     prediction = detector.score(test_images.images, test_images.boxes)
     require_finite(prediction.scores, "test")
     maps = contents(prediction.maps, test_images.boxes)
-    table = test_images.table[["path", "label", "defect_type"]].assign(
+    table = test_images.table[["path", "label", "defect_type", "group"]].assign(
         score=detector.image(prediction.scores),
         raw_score=prediction.scores,
         predicted=detector.image.labels(prediction.scores),
@@ -105,7 +105,10 @@ def compute_metrics(
     maps, masks = contents(anomaly_maps, test_images.boxes), _masks(test_images)
     types = image_scores["defect_type"].tolist()
     found = evaluate(
-        scores, labels, types, maps, masks, localised=localised, replicates=evaluation.replicates
+        *(scores, labels, types, maps, masks),
+        groups=image_scores["group"].tolist(),
+        localised=localised,
+        replicates=evaluation.replicates,
     )
     trusted = masks if localised else None
     of_images, of_pixels = (

@@ -16,6 +16,7 @@ from daf_pipelines.metrics import (
     rank_pixels,
     resamples,
 )
+from daf_pipelines.metrics.bootstrap import units_drawn
 from daf_pipelines.metrics.summary import image_metrics, pixel_metrics
 
 QUICK = settings(max_examples=40, deadline=None)
@@ -73,6 +74,68 @@ class TestResamples:
         weights = resamples(labels, 5)
         assert weights.shape == (5, len(labels))
         assert (weights.sum(axis=1) == len(labels)).all()
+
+
+class TestGroups:
+    LABELS = (0, 0, 0, 0, 1, 1, 1, 1)
+    GROUPS = ("a", "a", None, "b", "a", "c", "c", np.nan)
+
+    def test_images_of_one_class_go_together(self):
+        weights = resamples(self.LABELS, 300, groups=self.GROUPS)
+        assert (weights[:, 0] == weights[:, 1]).all()
+        assert (weights[:, 5] == weights[:, 6]).all()
+        # Of the same name, but of the other class.
+        assert (weights[:, 0] != weights[:, 4]).any()
+        # As many draws as there are groups and single images: a, one alone, b; a, c, one alone.
+        for units in ([0, 2, 3], [4, 5, 7]):
+            assert (weights[:, units].sum(axis=1) == 3).all()
+            np.testing.assert_allclose(weights[:, units].mean(axis=0), 1, atol=0.15)
+
+    def test_single_images_are_drawn_as_without_groups(self):
+        names = [f"part {k}" for k in range(8)]
+        plain = resamples(self.LABELS, 20)
+        np.testing.assert_array_equal(resamples(self.LABELS, 20, groups=names), plain)
+        np.testing.assert_array_equal(resamples(self.LABELS, 20, groups=[None] * 8), plain)
+
+    def test_all_of_one_group_are_drawn_as_images(self):
+        plain = resamples(self.LABELS, 20)
+        np.testing.assert_array_equal(resamples(self.LABELS, 20, groups=["lot"] * 8), plain)
+
+    def test_count(self):
+        assert units_drawn(self.LABELS, self.GROUPS) == (3, 3)
+        assert units_drawn(self.LABELS) == (4, 4)
+        assert units_drawn([0, 0], ["a", "b"]) == (2, 0)
+
+    def test_metrics_of_groups_drawn_unequally(self):
+        """The number of images differs between draws, and so does what a rate is of."""
+        rng = np.random.default_rng(0)
+        labels, groups = rng.integers(0, 2, 60), rng.choice(list("abcdefgh"), 60)
+        scores = np.round(rng.normal(size=60) + labels, 1)
+        weights = resamples(labels, 25, groups=groups)
+        assert len(set(weights.sum(axis=1))) > 1
+        found = image_replicates(scores, labels, weights)
+        for k, own in enumerate(weights):
+            expected = image_metrics(np.repeat(scores, own), np.repeat(labels, own))
+            assert {name: values[k] for name, values in found.items()} == pytest.approx(expected)
+
+    def test_coverage(self):
+        """Six near copies of each object, as the magnetic tiles' exposures: with copies drawn one
+        by one, intervals of 95 % have the truth half as often as they miss it."""
+        truth = 0.76025
+        rng = np.random.default_rng(0)
+        labels = np.repeat([0, 1], 40)
+        groups = np.repeat(np.arange(80), 6)
+        covered = {"together": 0, "one by one": 0}
+        for number in range(100):
+            objects = rng.normal(size=80) + labels
+            scores = np.repeat(objects, 6) + rng.normal(scale=0.01, size=480)
+            known = np.repeat(labels, 6)
+            for name, kept in (("together", groups), ("one by one", None)):
+                drawn = image_replicates(scores, known, resamples(known, 300, number, kept))
+                low, high = interval(image_auroc(scores, known), drawn["image_auroc"])
+                covered[name] += low <= truth <= high
+        assert 88 <= covered["together"] <= 100
+        assert covered["one by one"] < 75
 
 
 class TestImageReplicates:

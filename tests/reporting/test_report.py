@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,7 @@ def make_scores(scores, labels, types=None):
             "path": [f"test/{k:04}.png" for k in range(len(scores))],
             "label": labels,
             "defect_type": types or ["dent" if label else "good" for label in labels],
+            "group": None,
             "score": scores,
             "raw_score": 3 * scores,
             "predicted": (scores > 0.5).astype(int),
@@ -198,14 +200,18 @@ class TestContent:
 
     def test_few_images(self, make_evaluation):
         metrics = make_evaluation().metrics
-        for normal, anomalous, value, short in (
-            (19, 300, 0.9, METRICS),
-            (100, 100, 0.9, ()),
-            (100, 100, 0.98, IMAGE_METRICS),  # 3 / 100 from 1: no mistake says little
+        for normal, anomalous, of_group, value, short in (
+            (19, 300, 1, 0.9, METRICS),
+            (100, 100, 1, 0.9, ()),
+            (100, 100, 1, 0.98, IMAGE_METRICS),  # 3 / 100 from 1: no mistake says little
+            (100, 100, 10, 0.9, METRICS),  # ten objects
         ):
-            counts = {"n_test_normal": normal, "n_test_anomalous": anomalous}
-            found = metrics | counts | dict.fromkeys(METRICS, value)
-            page = Page(report_page(make_evaluation(metrics=found)))
+            labels = np.repeat([0, 1], [normal, anomalous])
+            one = make_evaluation(labels / 2, labels)
+            groups = [f"object {k // of_group}" for k in range(len(labels))]
+            scores = one.image_scores.assign(group=groups if of_group > 1 else None)
+            found = metrics | dict.fromkeys(METRICS, value)
+            page = Page(report_page(replace(one, metrics=found, image_scores=scores)))
             rows = {cells[0]: cells for cells in page.cells}
             marked = [name for name in METRICS if "too short" in rows[NAMES[name]][2]]
             assert marked == list(short)

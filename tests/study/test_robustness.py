@@ -70,17 +70,17 @@ class TestTable:
             }
         )
         table = robustness_table(measured(cells))
-        ours = row_of(table, method="daf", metric="pixel_ap", scope="shared", seed=None)
+        ours = row_of(table, method="daf", metric="pixel_ap", seed=None)
         assert ours["strategies"] == 3
         assert ours["worst_strategy"] == "draem"
         assert [ours[name] for name in ("mean", "worst", "sd", "range")] == pytest.approx(
             [0.8, 0.7, 0.1, 0.2]
         )
         assert np.isnan(ours["sd_low"])
-        theirs = row_of(table, method="draem", metric="pixel_ap", scope="shared", seed=None)
+        theirs = row_of(table, method="draem", metric="pixel_ap", seed=None)
         assert theirs["worst_strategy"] == "nsa"
         assert theirs["sd"] == pytest.approx(0.2)
-        free = row_of(table, method="patchcore", metric="pixel_ap", scope="shared", seed=None)
+        free = row_of(table, method="patchcore", metric="pixel_ap", seed=None)
         assert free["strategies"] == 0
         assert free["mean"] == free["worst"] == 0.6
         assert np.isnan(free["sd"])
@@ -89,7 +89,7 @@ class TestTable:
         cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}})
         cells += metrics_only({"daf": {"draem": 0.5, "nsa": 0.9}}, seed=1)
         table = robustness_table(measured(cells))
-        both = row_of(table, metric="pixel_ap", scope="own", seed=None)
+        both = row_of(table, metric="pixel_ap", seed=None)
         assert both["seeds"] == 2
         assert both["worst"] == pytest.approx((0.7 + 0.5) / 2)
         assert both["range"] == pytest.approx((0.2 + 0.4) / 2)
@@ -101,17 +101,24 @@ class TestTable:
         assert table["seed_sd"].isna().all()
         assert set(table["seeds"]) == {1}
 
-    def test_methods_are_compared_on_what_all_have(self):
+    def test_a_seed_that_is_not_complete_is_left_out(self):
         cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9, "cutpaste": 0.1}})
-        cells += metrics_only({"draem": {"draem": 0.5, "nsa": 0.6}})
         cells += metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}}, seed=1)
         table = robustness_table(measured(cells))
-        table = table[table["metric"].eq("pixel_ap") & table["method"].eq("daf")]
-        shared = row_of(table, scope="shared", seed=None)
-        assert (shared["seeds"], shared["strategies"], shared["worst"]) == (1, 2, 0.7)
-        own = row_of(table, scope="own", seed=None)
-        assert (own["seeds"], own["strategies"]) == (2, 2)
-        assert own["worst"] == pytest.approx((0.1 + 0.7) / 2)
+        for seed in (0, None):
+            row = row_of(table, metric="pixel_ap", seed=seed)
+            assert (row["seeds"], row["strategies"], row["worst"]) == (1, 3, 0.1)
+
+    def test_a_method_that_has_begun_changes_no_other(self):
+        cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}})
+        alone = row_of(robustness_table(measured(cells)), metric="pixel_ap", seed=None)
+        cells += metrics_only({"draem": {"draem": 0.5}})
+        table = robustness_table(measured(cells))
+        beside = row_of(table, metric="pixel_ap", seed=None, method="daf")
+        assert beside["range"] == alone["range"] == pytest.approx(0.2)
+        begun = row_of(table, metric="pixel_ap", seed=None, method="draem")
+        assert (begun["strategies"], begun["mean"]) == (1, 0.5)
+        assert np.isnan(begun["range"])
 
     def test_intervals_hold_the_value(self):
         cells = made_study(lambda method, strategy, seed: SPREAD[strategy], methods=("daf",))
@@ -131,6 +138,21 @@ class TestTable:
         assert len(statistics["range"]) == 101
         assert (statistics["range"] == 0).all()
 
+    def test_images_of_one_group_are_drawn_together(self):
+        """As exposures of one object: with copies of each image, the interval is as without."""
+        (single,) = made_study(lambda *_: 1.0, methods=("daf",), strategies=("draem",))
+        copies = {"labels": single.labels * 6, "scores": single.scores * 6}
+        numbers = tuple(range(len(single.labels))) * 6
+
+        def width(cell):
+            row = row_of(robustness_table(measured([cell], 500)), metric="image_auroc", seed=0)
+            return row["mean_high"] - row["mean_low"]
+
+        alone = width(single)
+        grouped = width(single.model_copy(update=copies | {"groups": numbers}))
+        assert grouped == pytest.approx(alone, rel=0.15)
+        assert width(single.model_copy(update=copies)) < 0.6 * alone
+
     @pytest.mark.parametrize("varying", [0, 1])
     def test_seeds_have_their_anomalous_images_in_common(self, varying):
         """Where the seed draws the normal ones, only these make an interval over seeds shorter."""
@@ -147,7 +169,7 @@ class TestTable:
         widths = {
             seed: row["mean_high"] - row["mean_low"]
             for seed in (0, None)
-            for row in [row_of(table, metric="image_auroc", scope="own", seed=seed)]
+            for row in [row_of(table, metric="image_auroc", seed=seed)]
         }
         expected = widths[0] if varying else widths[0] / 4**0.5
         assert widths[None] == pytest.approx(expected, rel=0.1)
@@ -217,12 +239,24 @@ class TestComparisons:
         cells = made_study(lambda *_: 1.0, methods=("daf_without_cue", "draem"))
         assert comparisons_table(measured(cells)).empty
 
+    def test_seeds_with_all_pairs_only(self):
+        """The first pair of a seed does not count as much as all of another."""
+        cells = metrics_only(
+            {"daf": {"draem": 0.7, "nsa": 0.9}, "draem": {"draem": 0.6, "nsa": 0.8}}
+        )
+        cells += metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}, "draem": {"draem": 0.1}}, seed=1)
+        found = row_of(
+            comparisons_table(measured(cells)), metric="pixel_ap", statistic="mean", other="draem"
+        )
+        assert (found["seeds"], found["pairs"]) == (1, 2)
+        assert found["delta"] == pytest.approx(0.1)
+
     def test_one_strategy_in_common(self):
         cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}, "draem": {"draem": 0.5}})
         table = comparisons_table(measured(cells))
         found = row_of(table, metric="pixel_ap", statistic="sd", other="draem")
         assert np.isnan(found["delta"])
-        assert found["pairs"] == 0
+        assert found["pairs"] == 1
         assert "two strategies" in found["reason"]
 
     def test_nothing_in_common(self):

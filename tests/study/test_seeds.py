@@ -140,8 +140,9 @@ class TestTables:
     def test_order_of_methods_between_strategies(self):
         cells = metrics_only(
             {
-                "daf": {"draem": 0.9, "nsa": 0.8, "cutpaste": 0.9},
+                "daf": {"draem": 0.9, "nsa": 0.8},
                 "draem": {"draem": 0.5, "nsa": 0.7},
+                "teacher_student": {"draem": 0.6},  # has begun
                 "patchcore": {"": 1.0},
             }
         )

@@ -114,6 +114,13 @@ class TestMistakes:
         message = refusal(tmp_path, made_cell(), made_cell(strategy="nsa", anomalous=20, normal=80))
         assert "not with the same labels" in message
 
+    def test_other_groups(self, tmp_path):
+        grouped = made_cell(strategy="nsa") | {"groups": [k // 2 for k in range(100)]}
+        assert "labels and groups" in refusal(tmp_path, made_cell(), grouped)
+
+    def test_groups_without_labels(self, tmp_path):
+        assert "got 99 for 100" in refusal(tmp_path, made_cell() | {"groups": [0] * 99})
+
     def test_each_seed_may_have_its_own_split(self, tmp_path):
         cells = [made_cell(), made_cell(seed=1, test_images="others")]
         assert len(read(tmp_path, *cells)) == 2

@@ -22,6 +22,7 @@ class Pair:
         rows: Positions in the run's ``scores``, (N,).
         baseline_rows: Positions in the baseline's, of the same images.
         labels: 0 normal, 1 anomalous, (N,).
+        groups: Of the run's images, (N,), NaN for an image on its own.
         reason: Why there is nothing to compare; "": there is.
     """
 
@@ -30,6 +31,7 @@ class Pair:
     rows: Rows
     baseline_rows: Rows
     labels: npt.NDArray[np.intp]
+    groups: npt.NDArray[np.object_]
     reason: str = ""
 
     @property
@@ -80,7 +82,7 @@ def pair_up(run: EvaluatedRun, baseline: EvaluatedRun) -> Pair:
             return _nothing(run, baseline, f"{one.name} was recorded without image scores")
         if not np.isfinite(one.scores["raw_score"]).all():
             return _nothing(run, baseline, f"{one.name} has scores that are not finite")
-    ours, theirs = (_places(one) for one in (run, baseline))
+    ours, theirs = _places(run), _places(baseline).drop(columns="group")
     both = ours.merge(theirs, on=["path", "label"], suffixes=("", "_baseline"))
     if both.empty:
         return _nothing(run, baseline, f"no test image in common with {baseline.name}")
@@ -91,14 +93,15 @@ def pair_up(run: EvaluatedRun, baseline: EvaluatedRun) -> Pair:
         both["place"].to_numpy(np.intp),
         both["place_baseline"].to_numpy(np.intp),
         both["label"].to_numpy(np.intp),
+        both["group"].to_numpy(object),
     )
 
 
 def _places(run: EvaluatedRun) -> pd.DataFrame:
     assert run.scores is not None
-    return run.scores[["path", "label"]].assign(place=np.arange(len(run.scores)))
+    return run.scores[["path", "label", "group"]].assign(place=np.arange(len(run.scores)))
 
 
 def _nothing(run: EvaluatedRun, baseline: EvaluatedRun, reason: str) -> Pair:
     none = np.empty(0, np.intp)
-    return Pair(run, baseline, none, none, none, reason)
+    return Pair(run, baseline, none, none, none, np.empty(0, object), reason)

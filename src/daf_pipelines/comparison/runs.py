@@ -30,7 +30,8 @@ class EvaluatedRun:
         intervals: 95 % interval of a metric.
         reasons: Why a metric is not available.
         scores: One row per test image: ``path``, ``label``, ``score`` (calibrated: 0.5 is the
-            threshold; NaN in runs recorded without), ``raw_score``; None where nothing was kept.
+            threshold; NaN in runs recorded without), ``raw_score``, ``group`` (NaN: none); None
+            where nothing was kept.
         pixel_counts: What pixel metrics of a part of the images need, in the order of ``scores``.
         curves: Tables of curve points by name, as ``image_roc``.
         thumbnails: One row per test image: ``path``, ``label``, ``defect_type``, and the encoded

@@ -55,34 +55,28 @@ class PairedBootstrap:
 
     replicates: int
     seed: int
-    _known: dict[tuple[str, bytes], Replicates] = field(default_factory=dict)
+    _known: dict[tuple[str, bytes, tuple[str, ...]], Replicates] = field(default_factory=dict)
 
     def compare(self, pair: Pair, metrics: tuple[str, ...]) -> Differences:
         """Differences in each of the metrics."""
         if pair.reason:
             return dict.fromkeys(metrics, pair.reason)
         # The first row is the images as they are.
-        weights = np.concatenate(
-            [np.ones((1, len(pair.labels)), np.int32), self._weights(pair.labels)]
-        )
-        ours = self._measure(pair.run, pair.rows, pair.labels, weights)
-        theirs = self._measure(pair.baseline, pair.baseline_rows, pair.labels, weights)
+        drawn = resamples(pair.labels, self.replicates, self.seed, pair.groups)
+        weights = np.concatenate([np.ones((1, len(pair.labels)), np.int32), drawn])
+        ours = self._measure(pair.run, pair.rows, pair, weights)
+        theirs = self._measure(pair.baseline, pair.baseline_rows, pair, weights)
         return {name: self._difference(pair, name, ours, theirs) for name in metrics}
 
-    def _weights(self, labels: npt.NDArray[np.intp]) -> Weights:
-        return resamples(labels, self.replicates, self.seed)
-
-    def _measure(
-        self, run: EvaluatedRun, rows: Rows, labels: npt.NDArray[np.intp], weights: Weights
-    ) -> Replicates:
+    def _measure(self, run: EvaluatedRun, rows: Rows, pair: Pair, weights: Weights) -> Replicates:
         """All metrics that the run has on some of its images: for weights of 1, then resampled."""
-        key = run.run_id, rows.tobytes() + labels.tobytes()
+        key = run.run_id, rows.tobytes() + pair.labels.tobytes(), tuple(map(str, pair.groups))
         if key not in self._known:
             assert run.scores is not None
             scores = run.scores["raw_score"].to_numpy(float)[rows]
             found: Replicates = {}
             with contextlib.suppress(MetricUndefinedError):  # :func:`_why_not` tells
-                found |= image_replicates(scores, labels, weights)
+                found |= image_replicates(scores, pair.labels, weights)
             if run.pixel_counts is not None:
                 found |= pixel_replicates(run.pixel_counts[rows], weights)
             self._known[key] = found

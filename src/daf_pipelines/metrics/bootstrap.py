@@ -3,15 +3,18 @@
 The normal and the anomalous images are resampled separately (a stratified bootstrap; Efron and
 Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13), as their numbers were
 chosen, not drawn. A replicate is a weight for each image: how often it was drawn. Pixels of an
-image go together, as they are not independent.
+image go together, as they are not independent, and so do the images of a group: one object under
+several exposures, one lot (Davison and Hinkley, "Bootstrap Methods and their Application", 1997,
+section 3.8).
 """
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from daf_pipelines.errors import MetricUndefinedError
 from daf_pipelines.metrics.curves import Floats, area_under, f1_scores
@@ -27,28 +30,59 @@ BLOCK = 2_000_000
 """Elements of an array of replicates that is worked on at a time."""
 
 Weights = npt.NDArray[np.integer]
+Groups: TypeAlias = Sequence[Hashable | None] | npt.NDArray[np.object_]
 Replicates = dict[str, Floats]
 Floats32: TypeAlias = npt.NDArray[np.float32]
 
 
-def resamples(labels: npt.ArrayLike, count: int, seed: int = 0) -> npt.NDArray[np.int32]:
+def resamples(
+    labels: npt.ArrayLike, count: int, seed: int = 0, groups: Groups | None = None
+) -> npt.NDArray[np.int32]:
     """How often each image is drawn, in each of `count` stratified resamples.
 
     Args:
         labels: 0 normal, 1 anomalous, shape (N,).
         count: Number of resamples, B.
         seed: Of the draws.
+        groups: Name of each image's group, shape (N,), None or NaN for an image on its own. The
+            images of a class that share one are drawn together.
 
     Returns:
-        Weights (B, N); those of the normal and of the anomalous images each sum to their number.
+        Weights (B, N). Of each class as many groups are drawn as it has; where all are single
+        images, the weights of a class sum to their number.
     """
     anomalous = np.asarray(labels).astype(bool)
     rng = np.random.default_rng(seed)
     weights = np.zeros((count, anomalous.size), dtype=np.int32)
     for chosen in (~anomalous, anomalous):
-        if size := int(chosen.sum()):
-            weights[:, chosen] = rng.multinomial(size, np.full(size, 1 / size), size=count)
+        if chosen.any():
+            units = _units(chosen, groups)
+            size = units.max() + 1
+            drawn = rng.multinomial(size, np.full(size, 1 / size), size=count)
+            weights[:, chosen] = drawn[:, units]
     return weights
+
+
+def units_drawn(labels: npt.ArrayLike, groups: Groups | None = None) -> tuple[int, int]:
+    """How many groups and single images :func:`resamples` draws, normal and anomalous ones."""
+    anomalous = np.asarray(labels).astype(bool)
+    normal, defective = (len(set(_units(c, groups))) for c in (~anomalous, anomalous))
+    return normal, defective
+
+
+def _units(chosen: npt.NDArray[np.bool_], groups: Groups | None) -> npt.NDArray[np.intp]:
+    """The number of what each chosen image is drawn with, from 0.
+
+    Where all are of one group there is nothing to draw but images.
+    """
+    alone = np.arange(int(chosen.sum()))
+    if groups is None:
+        return alone
+    codes, names = pd.factorize(np.asarray(groups, dtype=object)[chosen])
+    if len(names) == 1 and (codes == 0).all():
+        return alone
+    units = np.where(codes < 0, len(names) + alone, codes)
+    return np.unique(units, return_inverse=True)[1]
 
 
 def image_replicates(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: Weights) -> Replicates:
@@ -80,13 +114,13 @@ def image_replicates(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: Weig
 
 def _image_metrics(normals: Weights, defects: Weights) -> Replicates:
     """From the images reached at each distinct score, from the highest to the lowest (B, K)."""
-    n_normal, n_defect = int(normals[0, -1]), int(defects[0, -1])
-    allowed = normals <= false_alarms(n_normal, RECALL_AT)
+    n_normal, n_defect = normals[:, -1:], defects[:, -1:]
+    allowed = [[false_alarms(int(n), RECALL_AT)] for n in n_normal[:, 0]]
     return {
         "image_auroc": area_under(_from_zero(normals / n_normal), _from_zero(defects / n_defect)),
         "image_ap": _average_precision(normals, defects),
         "image_f1_max": f1_scores(defects, normals, n_defect).max(axis=1),
-        "image_recall_005": (defects * allowed).max(axis=1) / n_defect,
+        "image_recall_005": (defects * (normals <= allowed)).max(axis=1) / n_defect[:, 0],
     }
 
 
@@ -240,9 +274,9 @@ def interval(
 def is_too_short(value: float, n_normal: int, n_anomalous: int) -> bool:
     """Whether the interval of an image metric covers less than it says.
 
-    With few images of a class, or a value so close to 1 that the resamples repeat a handful of
-    mistakes, or none: within 3 / n, where n images without a mistake still allow as many (the rule
-    of three).
+    With few images of a class (of groups, where these are drawn: :func:`units_drawn`), or a value
+    so close to 1 that the resamples repeat a handful of mistakes, or none: within 3 / n, where n
+    images without a mistake still allow as many (the rule of three).
     """
     n = min(n_normal, n_anomalous)
     return 0 < n < FEW_IMAGES or value > 1 - 3 / max(n, 1)

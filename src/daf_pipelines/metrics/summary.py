@@ -12,6 +12,7 @@ import pandas as pd
 from daf_pipelines.errors import MetricUndefinedError
 from daf_pipelines.metrics.bootstrap import (
     RECALL_AT,
+    Groups,
     PixelCounts,
     count_pixels,
     image_replicates,
@@ -48,7 +49,7 @@ CURVES = {
 NO_CURVE = (np.empty(0), np.empty(0))
 
 Booleans: TypeAlias = npt.NDArray[np.bool_]
-Groups: TypeAlias = npt.NDArray[np.object_]
+Types: TypeAlias = npt.NDArray[np.object_]
 """Of each image its defect type, None for a normal one."""
 
 
@@ -84,6 +85,7 @@ def evaluate(
     maps: Maps,
     masks: Masks | None,
     *,
+    groups: Groups | None = None,
     localised: bool = True,
     replicates: int = 1000,
 ) -> Results:
@@ -95,6 +97,8 @@ def evaluate(
         defect_types: Name of each image's defect type, shape (N,); normals' names are not read.
         maps: Anomaly maps, shape (N, H, W), or N of shape (H, W) each; without padding.
         masks: Ground truth of the same shapes in {0, 1}, or None where there is none.
+        groups: Name of each image's group, shape (N,), which resamples do not part; None: each
+            image is on its own. See :func:`~daf_pipelines.metrics.bootstrap.resamples`.
         localised: Whether the masks say exactly enough where defects are for pixel metrics.
         replicates: Resamples behind the intervals.
 
@@ -105,16 +109,16 @@ def evaluate(
     types = np.asarray(defect_types, dtype=object)
     if types.shape != anomalous.shape:
         raise ValueError(f"expected {anomalous.size} defect types; got shape {types.shape}")
-    groups = types.copy()
-    groups[~anomalous] = None
-    weights = resamples(anomalous, replicates)
+    types = types.copy()
+    types[~anomalous] = None
+    weights = resamples(anomalous, replicates, groups=groups)
     image, why_no_image = _unless_undefined(
-        IMAGE_METRICS, lambda: _evaluate_images(scores, anomalous, groups, weights)
+        IMAGE_METRICS, lambda: _evaluate_images(scores, anomalous, types, weights)
     )
     pixel, why_no_pixel = _unless_undefined(
-        PIXEL_METRICS, lambda: _evaluate_pixels(maps, masks, localised, groups, weights)
+        PIXEL_METRICS, lambda: _evaluate_pixels(maps, masks, localised, types, weights)
     )
-    table = _by_type(groups, image.by_type, pixel.by_type)
+    table = _by_type(types, image.by_type, pixel.by_type)
     metrics = {
         **dict.fromkeys(METRICS),
         **image.metrics,
@@ -166,14 +170,14 @@ def _unless_undefined(
 
 
 def _evaluate_images(
-    scores: npt.ArrayLike, anomalous: Booleans, groups: Groups, weights: npt.NDArray[np.int32]
+    scores: npt.ArrayLike, anomalous: Booleans, types: Types, weights: npt.NDArray[np.int32]
 ) -> _Level:
     values, anomalous = check_scores(scores, anomalous)
     whole = image_metrics(values, anomalous)
     drawn = image_replicates(values, anomalous, weights)
     by_type = {}
-    for name in _names(groups):
-        chosen = ~anomalous | (groups == name)
+    for name in _names(types):
+        chosen = ~anomalous | (types == name)
         by_type[name] = image_metrics(values[chosen], anomalous[chosen])
     return _Level(
         whole,
@@ -191,26 +195,25 @@ def _evaluate_pixels(
     maps: Maps,
     masks: Masks | None,
     localised: bool,
-    groups: Groups,
+    types: Types,
     weights: npt.NDArray[np.int32],
 ) -> _Level:
-    if not _names(groups):
+    if not _names(types):
         raise MetricUndefinedError(NO_DEFECTS)
     if not localised:
         raise MetricUndefinedError(COARSE)
     if masks is None:
         raise MetricUndefinedError(NO_MASKS)
-    if not len(maps) == len(masks) == groups.size:
+    if not len(maps) == len(masks) == types.size:
         raise ValueError(
-            f"expected {groups.size} maps and masks; got {len(maps)} maps, {len(masks)} masks"
+            f"expected {types.size} maps and masks; got {len(maps)} maps, {len(masks)} masks"
         )
     parts = {
-        name: _gather(maps, masks, np.flatnonzero(groups == name))
-        for name in (None, *_names(groups))
+        name: _gather(maps, masks, np.flatnonzero(types == name)) for name in (None, *_names(types))
     }
     ranked = rank(list(parts.values()))
     whole, by_type = pixel_metrics(ranked), {}
-    for name in _names(groups):
+    for name in _names(types):
         with suppress(MetricUndefinedError):  # a type whose defects vanish at the working size
             by_type[name] = pixel_metrics(rank([parts[None], parts[name]]))
     del parts  # as large as the maps
@@ -256,15 +259,15 @@ def pixel_metrics(ranked: RankedPixels) -> dict[str, float]:
     }
 
 
-def _names(groups: Groups) -> list[str]:
-    return sorted({name for name in groups if name is not None})
+def _names(types: Types) -> list[str]:
+    return sorted({name for name in types if name is not None})
 
 
-def _by_type(groups: Groups, *levels: Mapping[str, dict[str, float]]) -> pd.DataFrame:
+def _by_type(types: Types, *levels: Mapping[str, dict[str, float]]) -> pd.DataFrame:
     """A row for each defect type that has a metric."""
     rows: list[dict[str, Any]] = []
-    for name in _names(groups):
+    for name in _names(types):
         found = {k: v for level in levels for k, v in level.get(name, {}).items()}
         if found:
-            rows.append({"defect_type": name, "count": int((groups == name).sum()), **found})
+            rows.append({"defect_type": name, "count": int((types == name).sum()), **found})
     return pd.DataFrame(rows, columns=["defect_type", "count", *METRICS])

@@ -11,7 +11,7 @@ import pandas as pd
 
 from daf_pipelines.comparison import MACRO, EvaluatedRun, best, by_data, differences, pair_up
 from daf_pipelines.metrics import METRICS
-from daf_pipelines.metrics.bootstrap import FEW_IMAGES
+from daf_pipelines.metrics.bootstrap import FEW_IMAGES, units_drawn
 from daf_pipelines.reporting.charts import (
     PALETTE,
     Chart,
@@ -208,8 +208,7 @@ def _common(table: pd.DataFrame, models: Sequence[_Model], baseline: _Model) -> 
 def _is_small(models: Sequence[_Model], baseline: _Model) -> bool:
     """Whether a pair has so few images of a class in common that its intervals are too short."""
     pairs = [pair_up(model.run, baseline.run) for model in models]
-    classes = [np.bincount(pair.labels, minlength=2) for pair in pairs if len(pair.labels)]
-    return any(0 < counts.min() < FEW_IMAGES for counts in classes)
+    return any(0 < min(units_drawn(pair.labels, pair.groups)) < FEW_IMAGES for pair in pairs)
 
 
 def _curves(models: Sequence[_Model]) -> list[dict[str, Chart]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from daf_pipelines.metrics import IMAGE_METRICS, METRICS
-from daf_pipelines.metrics.bootstrap import FEW_IMAGES, is_too_short
+from daf_pipelines.metrics.bootstrap import FEW_IMAGES, is_too_short, units_drawn
 from daf_pipelines.metrics.decisions import ORACLE
 from daf_pipelines.reporting.charts import intervals
 from daf_pipelines.reporting.dataset_overview import percent
@@ -73,7 +73,7 @@ def report_page(evaluation: Evaluation) -> str:
         verdict=_verdict(scores),
         synthetic=_synthetic(metrics),
         headline=_headline(metrics, scores),
-        metrics=_metrics(metrics),
+        metrics=_metrics(metrics, scores),
         curves=curve_charts(evaluation),
         histograms=score_histograms(evaluation),
         thresholds=_thresholds(evaluation.thresholds),
@@ -157,17 +157,18 @@ def _headline(metrics: Mapping[str, Any], scores: pd.DataFrame) -> list[dict[str
     return shown
 
 
-def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _metrics(metrics: Mapping[str, Any], scores: pd.DataFrame) -> dict[str, Any]:
     """The table of metrics: rows, and all intervals on one scale."""
     ends = metrics.get("intervals") or {}
     values = {key: finite(metrics.get(key)) for key in METRICS}
+    drawn = units_drawn(scores["label"], scores["group"].tolist())
     rows = [
         {
             "key": key,
             "name": NAMES[key],
             "value": "" if (value := values[key]) is None else score_text(value),
             "interval": _ends_text(metrics, key),
-            "short": value is not None and _is_short(metrics, key, value),
+            "short": value is not None and _is_short(drawn, key, value),
             "reason": reason_of(metrics, key),
         }
         for key in METRICS
@@ -178,14 +179,14 @@ def _metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "scale": scale,
         "any": any(v is not None for v in values.values()),
         "few": FEW_IMAGES,
+        "grouped": scores["group"].notna().any(),
         "any_short": any(row["short"] for row in rows),
     }
 
 
-def _is_short(metrics: Mapping[str, Any], name: str, value: float) -> bool:
+def _is_short(drawn: tuple[int, int], name: str, value: float) -> bool:
     """Whether to distrust an interval; pixels make many values between those of images."""
-    counts = [int(metrics.get(f"n_test_{kind}") or 0) for kind in ("normal", "anomalous")]
-    return is_too_short(value if name in IMAGE_METRICS else 0.0, *counts)
+    return is_too_short(value if name in IMAGE_METRICS else 0.0, *drawn)
 
 
 def _thresholds(thresholds: pd.DataFrame) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from daf_pipelines.reporting.words import or_dash
 from daf_pipelines.study.claim import SIGNIFICANT, p_text, signed
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.recommendation import ALWAYS
-from daf_pipelines.study.results import Data, name_of, ordered
-from daf_pipelines.study.robustness import STATISTICS
+from daf_pipelines.study.results import Cell, Data, name_of, ordered
+from daf_pipelines.study.robustness import STATISTICS, complete_seeds
 
 SHOWN = ("image_auroc", "image_ap", "pixel_ap")
 """The metrics of tables for people; the CSV files have all of them."""
@@ -40,13 +40,12 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """A metric by strategy (rows) and method (columns), the mean over seeds.
+    """A metric by strategy (rows) and method (columns), the mean over its complete seeds.
 
     Attributes:
         grid: Strategies x methods, NaN where there is no cell.
         free: The metric of methods without synthesis, by method.
-        summaries: ``mean``, ``worst`` and ``range`` (rows) by method, over the strategies and seeds
-            that all methods with synthesis have; NaN without such.
+        summaries: ``mean``, ``worst`` and ``range`` (rows) by method; NaN without strategies.
     """
 
     grid: pd.DataFrame
@@ -72,10 +71,20 @@ def of_data(table: pd.DataFrame, data: Data) -> pd.DataFrame:
 
 def matrix(readout: Readout, data: Data, metric: str) -> Matrix:
     """Strategies x methods."""
-    part = of_data(readout.table, data)
-    means = part.pivot_table(index="strategy", columns="method", values=metric, dropna=False)
-    methods = ordered(part["method"])
-    means = means.reindex(columns=methods)
+    own: dict[str, list[Cell]] = {}
+    for cell in readout.cells:
+        if cell.data == data:
+            own.setdefault(cell.method, []).append(cell)
+    rows = [
+        {"method": method, "strategy": name, "value": cell.metric(metric)}
+        for method, cells in own.items()
+        for seed in complete_seeds(cells, metric).values()
+        for name, cell in seed.items()
+    ]
+    means = pd.DataFrame(rows, columns=["method", "strategy", "value"]).pivot_table(
+        index="strategy", columns="method", values="value"
+    )
+    means = means.reindex(columns=ordered(own))
     free = means.reindex([FREE]).T[FREE].dropna()
     values = means.drop(index=FREE, errors="ignore").drop(columns=free.index)
     summaries = _summaries(readout, data, metric).reindex(columns=values.columns)
@@ -88,10 +97,9 @@ def _summaries(readout: Readout, data: Data, metric: str) -> pd.DataFrame:
 
 
 def averaged(readout: Readout, data: Data, metric: str) -> pd.DataFrame:
-    """Rows of the robustness table over all seeds, on what all methods have in common."""
+    """Rows of the robustness table over seeds."""
     table = of_data(readout.robustness, data)
-    is_shown = table["metric"].eq(metric) & table["scope"].eq("shared") & table["seed"].isna()
-    return table[is_shown]
+    return table[table["metric"].eq(metric) & table["seed"].isna()]
 
 
 def robustness(readout: Readout, data: Data, metric: str) -> Table:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from daf_pipelines.metrics.bootstrap import FEW_IMAGES
+from daf_pipelines.metrics.bootstrap import FEW_IMAGES, units_drawn
 from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_tables import PAGE_TARGET, SHOWN, data_of
 from daf_pipelines.study.claim import (
@@ -163,5 +163,6 @@ def _seeds(readout: Readout, data: Data) -> set[int]:
 
 
 def _has_few_images(readout: Readout, data: Data) -> bool:
-    labels = [cell.labels for cell in readout.cells if cell.data == data]
-    return any(min(text.count("0"), text.count("1")) < FEW_IMAGES for text in labels)
+    tests = {(cell.labels, cell.groups) for cell in readout.cells if cell.data == data}
+    drawn = [units_drawn(list(map(int, labels)), groups or None) for labels, groups in tests]
+    return any(min(units) < FEW_IMAGES for units in drawn)

@@ -77,7 +77,7 @@ def results(cell: Cell, work: Path) -> dict[str, Any]:
     """What is kept of a run, from the files that it has left in ``work``."""
     reporting = work / "08_reporting"
     summary = _read(reporting / "dataset.json")
-    scores = pd.read_csv(reporting / "image_scores.csv", dtype={"path": str}).sort_values("path")
+    scores = _by_path(reporting / "image_scores.csv")
     transfer = reporting / "transfer.csv"
     tried = pd.read_csv(transfer).to_dict("records") if transfer.exists() else []
     return {
@@ -87,12 +87,24 @@ def results(cell: Cell, work: Path) -> dict[str, Any]:
         "transfer": [{k: _short(v) for k, v in row.items()} for row in tried],
         "test_images": _digest("\n".join(scores["path"])),
         "labels": "".join(str(label) for label in scores["label"]),
+        "groups": numbered(scores["group"]),
         "scores": [_short(score) for score in scores["raw_score"]],
         "run_id": _read(work / "06_models/detector/mlflow_run.json")["run_id"],
         "git_commit": git_commit(Path()),
         "machine": ", ".join(machine().values()),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _by_path(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file, dtype={"path": str, "group": str}).sort_values("path")
+
+
+def numbered(groups: "pd.Series[Any]") -> list[int]:
+    """Groups by number, an image without one being its own; none, where no image has one."""
+    own = pd.Series(range(len(groups)), index=groups.index)
+    names = groups.where(groups.notna(), own)
+    return [] if groups.isna().all() else pd.factorize(names)[0].tolist()
 
 
 def describe_data(folder: Path, study: Study, dataset: str) -> None:

@@ -97,10 +97,9 @@ def recommendation_table(measured: Measured) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for data in measured.data():
         for method in measured.methods(data):
-            for seed in measured.seeds(data):
-                for target in TARGETS:
+            for target in TARGETS:
+                for seed, cells in measured.complete_seeds(data, method, target).items():
                     about = dict(zip(REGRETS, (*data, method, seed, target), strict=False))
-                    cells = measured.strategies(data, method, seed, target)
                     rows += [about | row for row in _choices(cells, target)]
     return pd.DataFrame(rows, columns=REGRETS)
 
@@ -160,8 +159,7 @@ def choices_table(measured: Measured) -> pd.DataFrame:
     rows = []
     for data in measured.data():
         for method in measured.methods(data):
-            for seed in measured.seeds(data):
-                cells = measured.strategies(data, method, seed, None)
+            for seed, cells in measured.complete_seeds(data, method).items():
                 about = dict(zip(CHOICES, (*data, method, seed), strict=False))
                 for criterion, judged in _judgements([c for c in cells.values() if c.transfer]):
                     best = judged.index[judged >= judged.max() - 1e-12]

@@ -64,6 +64,8 @@ class Cell(_Record):
         transfer: How well it finds the outliers of each strategy, without any real defect.
         test_images: Hash of the sorted paths of the test images.
         labels: "0" or "1" (anomalous) for each test image, in the order of sorted paths.
+        groups: Number of the group of each, as of one object under several exposures; none: each
+            image is on its own.
         scores: Raw image scores in that order.
         run_id: Of MLflow.
         git_commit: Of the code.
@@ -80,6 +82,7 @@ class Cell(_Record):
     transfer: tuple[Transfer, ...] = ()
     test_images: str
     labels: Annotated[str, Field(pattern="^[01]*$")]
+    groups: tuple[int, ...] = ()
     scores: tuple[float, ...]
     run_id: str
     git_commit: str
@@ -100,6 +103,10 @@ class Cell(_Record):
         if len(self.labels) != len(self.scores):
             raise ValueError(
                 f"one score a label expected; got {len(self.scores)} for {len(self.labels)}"
+            )
+        if self.groups and len(self.groups) != len(self.labels):
+            raise ValueError(
+                f"one group a label expected; got {len(self.groups)} for {len(self.labels)}"
             )
         strategies = [entry.strategy for entry in self.transfer]
         if len(set(strategies)) < len(strategies):
@@ -188,11 +195,12 @@ def _check_test_sets(cells: Mapping[Path, Cell]) -> None:
     seen: dict[tuple[Data, int], tuple[Path, Cell]] = {}
     for file, cell in cells.items():
         first, other = seen.setdefault((cell.data, cell.seed), (file, cell))
-        if (cell.test_images, cell.labels) != (other.test_images, other.labels):
+        ours, theirs = ((one.test_images, one.labels, one.groups) for one in (cell, other))
+        if ours != theirs:
             raise DataError(
                 f"{first} and {file} were not tested on the same images, or not with the same "
-                f"labels, though both are of {' '.join(cell.data)}, seed {cell.seed}. Run one of "
-                "them again on the other's data."
+                f"labels and groups, though both are of {' '.join(cell.data)}, seed {cell.seed}. "
+                "Run one of them again on the other's data."
             )
 
 

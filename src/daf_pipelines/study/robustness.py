@@ -4,15 +4,16 @@ For each dataset, category, method and seed: the mean, the worst case and the sp
 over strategies. Intervals and tests come from a stratified bootstrap over the test images (Efron
 and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13) in which all detectors
 of a dataset, category and seed are measured on the same resampled images: what makes an image hard
-for all of them cancels.
+for all of them cancels. Images of one group, as one object under several exposures, are drawn
+together.
 
 Resampling adds noise of its own, which makes a spread larger and a worst case lower than they are.
 All intervals and tests are therefore moved, so that the mean of the resamples is the value itself.
 """
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,8 +31,9 @@ CLAIMED = ("daf_without_cue", "draem")
 """Trained on synthetic outliers without the reference's cue: what the claim sets it beside."""
 NO_SCORES = "no interval and no test: cells keep the scores of images, not of pixels"
 
-Scope = Literal["own", "shared"]
 Strategies = dict[str, Cell]
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 def others(methods: Iterable[str]) -> list[str]:
@@ -79,6 +81,29 @@ def over_strategies(values: Floats) -> dict[str, Floats]:
     }
 
 
+def complete_seeds(cells: Iterable[Cell], metric: str | None = None) -> dict[int, Strategies]:
+    """The cells of one dataset, category and method by seed and strategy ("" without), in order.
+
+    Of those seeds only that have the most strategies: a study is made cell by cell, and the first
+    ones of a seed must not be averaged with all of another.
+
+    Args:
+        cells: Of any seeds.
+        metric: That they have; None: any.
+    """
+    found: dict[int, Strategies] = {}
+    for cell in sorted(cells, key=lambda cell: (cell.seed, cell.strategy or "")):
+        if metric is None or np.isfinite(cell.metric(metric)):
+            found.setdefault(cell.seed, {})[cell.strategy or ""] = cell
+    return fullest(found, len)
+
+
+def fullest(found: Mapping[K, T], count: Callable[[T], int]) -> dict[K, T]:
+    """Those of the largest count."""
+    most = max(map(count, found.values()), default=0)
+    return {key: one for key, one in found.items() if count(one) == most}
+
+
 class Measured:
     """The cells of a study with their image metrics on resampled test images.
 
@@ -109,26 +134,12 @@ class Measured:
         """Seeds that have a cell."""
         return sorted({cell.seed for cell in self.cells if cell.data == data})
 
-    def strategies(self, data: Data, method: str, seed: int, metric: str | None) -> Strategies:
-        """The cells that have the metric, if one is named, by strategy ("" without), in order."""
-        found = {
-            cell.strategy or "": cell
-            for cell in self.cells
-            if (cell.data, cell.method, cell.seed) == (data, method, seed)
-            and (metric is None or np.isfinite(cell.metric(metric)))
-        }
-        return dict(sorted(found.items()))
-
-    def shared(
-        self, data: Data, methods: Iterable[str], seed: int, metric: str
-    ) -> dict[str, Strategies]:
-        """By method, the cells of the strategies that all of the methods have."""
-        own = {method: self.strategies(data, method, seed, metric) for method in methods}
-        common = set.intersection(*map(set, own.values())) if own else set()
-        return {
-            method: {name: cell for name, cell in cells.items() if name in common}
-            for method, cells in own.items()
-        }
+    def complete_seeds(
+        self, data: Data, method: str, metric: str | None = None
+    ) -> dict[int, Strategies]:
+        """The cells of a method by seed and strategy; see :func:`complete_seeds`."""
+        own = (c for c in self.cells if (c.data, c.method) == (data, method))
+        return complete_seeds(own, metric)
 
     def resampled(self, cell: Cell, metric: str) -> Floats | None:
         """The metric on each of the resamples, (B,); None where only the value itself is known.
@@ -155,10 +166,13 @@ class Measured:
         images = f"{cell.test_images} {cell.labels}"
         if images not in self._weights:
             drawn = np.zeros((self.replicates, len(cell.truth)), np.int32)
+            groups = np.array(cell.groups or range(len(cell.truth)), dtype=object)
             for label, name in enumerate((images, " ".join(cell.data))):
-                chosen = cell.truth[cell.truth == label]
+                chosen = cell.truth == label
                 salt = zlib.crc32(name.encode())
-                drawn[:, cell.truth == label] = resamples(chosen, self.replicates, salt)
+                drawn[:, chosen] = resamples(
+                    cell.truth[chosen], self.replicates, salt, groups[chosen]
+                )
             self._weights[images] = drawn
         return self._weights[images]
 
@@ -183,62 +197,39 @@ def robustness_table(measured: Measured) -> pd.DataFrame:
     """Mean, worst case and spread over strategies, for each seed and averaged over seeds.
 
     Returns:
-        One row per ``dataset``, ``category``, ``method``, ``metric``, ``scope`` and ``seed`` (NA:
-        the mean over the seeds' rows). ``scope``: "own" is over all strategies that the method has,
-        "shared" over those that all methods with synthesis have for this seed, on which methods
-        may be compared; methods without synthesis have one value, no spread, and ``strategies``
-        0. ``seeds`` and ``strategies`` (the smallest number of a seed) say over how many.
+        One row per ``dataset``, ``category``, ``method``, ``metric`` and ``seed`` (NA: the mean
+        over the seeds' rows), of the seeds of
+        :func:`complete_seeds`. ``seeds`` and ``strategies`` say
+        over how many; methods without synthesis have one value, no spread, and ``strategies`` 0.
         ``mean``, ``worst``, ``sd`` and ``range`` as :func:`over_strategies` defines them, each
         with its 95 % interval ``*_low``, ``*_high`` (NaN for metrics of pixels);
         ``worst_strategy``, of the mean over seeds. ``seed_sd``: how much the same strategy varies
         between seeds, the root of the mean variance (ddof = 1) over strategies with two seeds or
         more.
     """
-    rows: list[dict[str, Any]] = []
-    scopes: tuple[Scope, ...] = ("own", "shared")
-    for data in measured.data():
-        for metric in METRICS:
-            for scope in scopes:
-                grid = _grid(measured, data, metric, scope)
-                about = {"dataset": data[0], "category": data[1], "metric": metric, "scope": scope}
-                for method, by_seed in grid.items():
-                    rows += [
-                        about | {"method": method} | row
-                        for row in _summaries(measured, by_seed, metric)
-                    ]
+    rows = [
+        {"dataset": data[0], "category": data[1], "method": method, "metric": metric} | row
+        for data in measured.data()
+        for metric in METRICS
+        for with_synthesis in (True, False)
+        for method in measured.methods(data, with_synthesis=with_synthesis)
+        for row in _summaries(measured, measured.complete_seeds(data, method, metric), metric)
+    ]
     return pd.DataFrame(rows).reindex(columns=_COLUMNS).astype({"seed": "Int64"})
 
 
 _COLUMNS = [
-    *("dataset", "category", "method", "metric", "scope", "seed", "seeds", "strategies"),
+    *("dataset", "category", "method", "metric", "seed", "seeds", "strategies"),
     *(f"{name}{end}" for name in STATISTICS for end in ("", "_low", "_high")),
     *("worst_strategy", "seed_sd"),
 ]
 
 
-def _grid(
-    measured: Measured, data: Data, metric: str, scope: Scope
-) -> dict[str, dict[int, Strategies]]:
-    """The cells by method and seed, without methods and seeds that have none."""
-    methods = measured.methods(data)
-    grid: dict[str, dict[int, Strategies]] = {}
-    for seed in measured.seeds(data):
-        if scope == "shared":
-            found = measured.shared(data, methods, seed, metric)
-        else:
-            found = {m: measured.strategies(data, m, seed, metric) for m in methods}
-        if scope == "own" or any(found.values()):
-            for method in measured.methods(data, with_synthesis=False):
-                found[method] = measured.strategies(data, method, seed, metric)
-        for method, cells in found.items():
-            if cells:
-                grid.setdefault(method, {})[seed] = cells
-    return grid
-
-
 def _summaries(
     measured: Measured, by_seed: Mapping[int, Strategies], metric: str
 ) -> list[dict[str, Any]]:
+    if not by_seed:
+        return []
     found = {seed: measured.statistics(cells, metric) for seed, cells in by_seed.items()}
     counts = {seed: len([name for name in cells if name]) for seed, cells in by_seed.items()}
     rows: list[dict[str, Any]] = [
@@ -247,20 +238,13 @@ def _summaries(
         | {"worst_strategy": _worst({seed: by_seed[seed]}, metric)}
         for seed, statistics in found.items()
     ]
-    average = {name: _over_seeds([one[name] for one in found.values()]) for name in STATISTICS}
+    average = {name: np.mean([one[name] for one in found.values()], axis=0) for name in STATISTICS}
     rows.append(
-        {"seed": pd.NA, "seeds": len(by_seed), "strategies": min(counts.values())}
+        {"seed": pd.NA, "seeds": len(by_seed), "strategies": max(counts.values())}
         | _with_intervals(average)
         | {"worst_strategy": _worst(by_seed, metric), "seed_sd": _seed_sd(by_seed, metric)}
     )
     return rows
-
-
-def _over_seeds(values: Sequence[Floats]) -> Floats:
-    """The mean over seeds, of those that have a value; NaN where none has."""
-    kept = [one for one in values if np.isfinite(one[0])]
-    mean: Floats = np.mean(kept, axis=0) if kept else np.array([np.nan])
-    return mean
 
 
 def _with_intervals(statistics: Mapping[str, Floats]) -> dict[str, float]:
@@ -324,13 +308,18 @@ _COMPARED = [
 def pairs_of(
     measured: Measured, data: Data, metric: str, other: str
 ) -> dict[int, tuple[Strategies, Strategies]]:
-    """By seed, the reference's cells and the other method's, of the strategies that both have."""
+    """By seed, the reference's cells and the other method's, of the strategies that both have.
+
+    Of those seeds only that have the most, as in :func:`complete_seeds`.
+    """
+    ours, theirs = (measured.complete_seeds(data, name, metric) for name in (REFERENCE, other))
     found = {}
-    for seed in measured.seeds(data):
-        both = measured.shared(data, (REFERENCE, other), seed, metric)
-        if both[REFERENCE]:
-            found[seed] = both[REFERENCE], both[other]
-    return found
+    for seed in ours.keys() & theirs.keys():
+        common = [name for name in ours[seed] if name in theirs[seed]]
+        if common:
+            a, b = ({name: cells[seed][name] for name in common} for cells in (ours, theirs))
+            found[seed] = a, b
+    return fullest(dict(sorted(found.items())), lambda pair: len(pair[0]))
 
 
 def _compared(measured: Measured, data: Data, metric: str, other: str) -> list[dict[str, Any]]:
@@ -340,13 +329,12 @@ def _compared(measured: Measured, data: Data, metric: str, other: str) -> list[d
     ours, theirs = (
         [measured.statistics(pair[k], metric) for pair in by_seed.values()] for k in (0, 1)
     )
+    pairs = sum(len(pair[0]) for pair in by_seed.values())
     rows = []
     for name in STATISTICS:
-        a, b = (_over_seeds([one[name] for one in side]) for side in (ours, theirs))
-        least = 2 if name in ("sd", "range") else 1
-        used = [n for pair in by_seed.values() if (n := len(pair[0])) >= least]
+        a, b = (np.mean([one[name] for one in side], axis=0) for side in (ours, theirs))
         rows.append(
-            {"statistic": name, "seeds": len(used), "pairs": sum(used)}
+            {"statistic": name, "seeds": len(by_seed), "pairs": pairs}
             | {"value": a[0], "other_value": b[0], "delta": a[0] - b[0]}
             | _tested(a - b)
         )

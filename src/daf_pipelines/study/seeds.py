@@ -16,7 +16,14 @@ from scipy import stats
 from daf_pipelines.metrics import METRICS
 from daf_pipelines.metrics.curves import Floats
 from daf_pipelines.study.results import Data
-from daf_pipelines.study.robustness import Measured, adjusted, others, over_strategies, pairs_of
+from daf_pipelines.study.robustness import (
+    Measured,
+    adjusted,
+    fullest,
+    others,
+    over_strategies,
+    pairs_of,
+)
 
 RESAMPLES = 2**15
 """All flips of signs up to 15 pairs; of more, so many at random."""
@@ -166,9 +173,10 @@ def rank_stability_table(measured: Measured) -> pd.DataFrame:
 
     Returns:
         One row per ``dataset``, ``category``, ``metric`` and ``order``. For "strategies", one
-        ``method`` each: seeds are the judges, the items those strategies that the method has for
-        every seed that it has. For "methods", one ``seed`` each: strategies are the judges, all of
-        those that every method with synthesis has, and these methods the items. ``judges``,
+        ``method`` each: its seeds
+        (:func:`~daf_pipelines.study.robustness.complete_seeds`) are the judges, the strategies that
+        they have in common the items. For "methods", one ``seed`` each: strategies are the judges,
+        the methods that have the most of them the items. ``judges``,
         ``items``, ``kendall_w`` (:func:`kendall_w`), ``mean_tau`` (:func:`mean_tau`). No row with
         fewer than two judges or items.
     """
@@ -194,16 +202,22 @@ def rank_stability_table(measured: Measured) -> pd.DataFrame:
 
 
 def _seeds_by_strategies(measured: Measured, data: Data, method: str, metric: str) -> Floats:
-    cells = [measured.strategies(data, method, seed, metric) for seed in measured.seeds(data)]
-    values = [{name: cell.metric(metric) for name, cell in one.items()} for one in cells if one]
+    cells = measured.complete_seeds(data, method, metric).values()
+    values = [{name: cell.metric(metric) for name, cell in one.items()} for one in cells]
     return pd.DataFrame(values).dropna(axis=1).to_numpy(float)
 
 
 def _strategies_by_methods(measured: Measured, data: Data, seed: int, metric: str) -> Floats:
-    shared = measured.shared(data, measured.methods(data), seed, metric)
-    return np.array(
-        [[cell.metric(metric) for cell in cells.values()] for cells in shared.values()]
-    ).T
+    found = {
+        method: by_seed[seed]
+        for method in measured.methods(data)
+        if seed in (by_seed := measured.complete_seeds(data, method, metric))
+    }
+    values = {
+        method: {name: cell.metric(metric) for name, cell in cells.items()}
+        for method, cells in fullest(found, len).items()
+    }
+    return pd.DataFrame(values).dropna().to_numpy(float)
 
 
 def _agreement(values: Floats) -> list[dict[str, Any]]:

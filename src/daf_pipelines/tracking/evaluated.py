@@ -257,10 +257,11 @@ def _metrics(run: Run, facts: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _scores(file: Path) -> pd.DataFrame:
-    table = pd.read_csv(file, dtype={"path": str})
+    table = pd.read_csv(file, dtype={"path": str, "group": str})
     if "raw_score" not in table:  # from before scores were calibrated
         table = table.assign(raw_score=table["score"], score=np.nan)
-    return table[["path", "label", "score", "raw_score"]]
+    # Without groups: from before the images of one were drawn together.
+    return table.reindex(columns=["path", "label", "score", "raw_score", "group"])
 
 
 def _counts(file: Path) -> PixelCounts | None:
