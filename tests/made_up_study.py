@@ -128,7 +128,7 @@ def study_of(cells: Iterable[Cell]) -> plan.Study:
         {
             "name": "made_up",
             "grid": {name: sorted(names) for name, names in grid.items()},
-            "datasets": named["dataset"],
+            "datasets": {name: {"source": name} for name in grid["dataset"]},
             "strategies": named["strategy"],
             "methods": named["method"] | named["reference"],
             "recipe": {},

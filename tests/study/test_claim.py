@@ -1,9 +1,21 @@
 """What is said of the claim follows from the numbers, also where they contradict it."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from daf_pipelines.study.claim import FAILS, HOLDS, OPEN, advice, conclusion, decide, signed
+from daf_pipelines.study.claim import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    advice,
+    conclusion,
+    decide,
+    sensitivity,
+    signed,
+    verdicts,
+)
+from daf_pipelines.study.robustness import CLAIMED
 from made_up_study import made_study, read_out_of
 
 SPREAD = {"cutpaste": 0.2, "draem": 1.0, "nsa": 1.8, "simple_texture": 2.6}
@@ -64,7 +76,9 @@ class TestVerdict:
     def test_one_strategy_decides_nothing(self):
         readout = read(STEADY, SPREAD, strategies=("draem",))
         assert readout.verdicts == []
-        for sentence in conclusion(readout.verdicts, readout.seed_tests, "image_auroc"):
+        for sentence in conclusion(
+            readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ()
+        ):
             assert "no verdict over images. daf and " in sentence
             assert "have no two strategies in common" in sentence
 
@@ -75,16 +89,32 @@ class TestVerdict:
 
 
 class TestConclusion:
+    def test_hardly_trained_methods_get_no_verdict(self):
+        readout = read(STEADY, SPREAD)
+        assert verdicts(readout.comparisons, CLAIMED) == []
+        cue, draem = conclusion(
+            readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ["draem"]
+        )
+        assert "the claim **holds**" in cue
+        assert draem == "Against draem: no verdict, as it is hardly trained."
+
+    def test_what_the_adjustment_leaves_no_room_for(self):
+        """Six pairs reach p = 2 / 2^6, which twice, against two methods, is not significant."""
+        readout = read(STEADY, SPREAD, seeds=range(6))
+        text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ())[1]
+        assert "smaller one in 6 of 6 pairs" in text
+        assert "too few pairs for a test over trainings" in text
+
     def test_names_where(self):
         readout = read(STEADY, SPREAD)
-        text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc")[0]
+        text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ())[0]
         assert "the claim **holds** on 1 of 1 (elpv mono)" in text
         assert "in 1 of 1 pairs" in text
         assert "too few pairs for a test over trainings" in text
 
     def test_over_trainings(self):
         readout = read(STEADY, SPREAD, seeds=range(6), methods=("daf", "draem"))
-        text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc")[1]
+        text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ())[1]
         assert "smaller one in 6 of 6 pairs" in text
         assert "p = 0.031 over trainings" in text
 
@@ -94,6 +124,30 @@ class TestConclusion:
 )
 def test_signs(value, expected):
     assert signed(value) == expected
+
+
+class TestSensitivity:
+    def test_of_daf_itself(self):
+        readout = read(SPREAD, STEADY)
+        (text,) = sensitivity(readout.robustness, readout.comparisons, "image_auroc")
+        span = readout.table[readout.table["method"].eq("daf")]["image_auroc"]
+        assert f"daf itself ranges over {np.ptp(span):.3f} (elpv mono)" in text
+        assert "it is sensitive on elpv mono." in text
+
+    def test_what_depends_less_on_the_strategy(self):
+        readout = read(SPREAD, STEADY, methods=("daf", "teacher_student"))
+        _, text = sensitivity(readout.robustness, readout.comparisons, "image_auroc")
+        assert text.startswith("teacher_student depends significantly less on the strategy than")
+        assert "elpv mono (sd 0.0" in text
+
+    def test_neither(self):
+        readout = read(STEADY, SPREAD, methods=("daf", "teacher_student"))
+        (text,) = sensitivity(readout.robustness, readout.comparisons, "image_auroc")
+        assert "it is sensitive on none of them" in text
+
+    def test_without_the_reference(self):
+        readout = read(STEADY, SPREAD, methods=("draem",))
+        assert sensitivity(readout.robustness, readout.comparisons, "image_auroc") == []
 
 
 class TestAdvice:
@@ -111,22 +165,28 @@ class TestAdvice:
 
     def test_a_criterion_that_works(self):
         text = advice(self.summary(), "daf", "image_auroc")
-        assert "best of 2 criteria, mean_other image_auroc, costs 0.010 of image_auroc" in text
-        assert "at random costs 0.040" in text
+        assert "a strategy at random costs 0.040 of image_auroc on average, over 8 pairs" in text
         assert "always nsa, the best fixed one in hindsight, 0.005" in text
-        assert "It works better than chance (p = 0.020)" in text
+        assert "primary criterion, mean_other image_auroc, costs 0.010 (at worst 0.100)" in text
+        assert "it works better than chance (p = 0.020), use it" in text
+        assert "tried beside it the best, own image_auroc, costs 0.050" in text
 
     def test_not_shown(self):
-        text = advice(self.summary(p_holm=0.3), "daf", "image_auroc")
-        assert "No criterion is shown to work" in text
+        assert "it is not shown to work" in advice(self.summary(p_holm=0.3), "daf", "image_auroc")
 
     def test_worse_than_chance(self):
         text = advice(self.summary(mean_regret=0.045, gain=-0.005), "daf", "image_auroc")
-        assert "No criterion works: none is better than chance" in text
+        assert "it does not work, as it is no better than chance" in text
 
     def test_too_few(self):
-        text = advice(self.summary(p_holm=0.5).assign(units=3), "daf", "image_auroc")
+        text = advice(self.summary(p_holm=0.5).assign(units=5), "daf", "image_auroc")
         assert "too few pairs for a test" in text
+
+    def test_the_best_of_many_is_not_recommended(self):
+        summary = self.summary()
+        summary.loc[1, ["mean_regret", "gain"]] = 0.0, 0.04
+        text = advice(summary, "daf", "image_auroc")
+        assert "own image_auroc, costs 0.000: chosen by these very results" in text
 
     def test_no_transfer_yet(self):
         summary = self.summary().iloc[:0]

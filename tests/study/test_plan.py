@@ -131,6 +131,8 @@ class TestMistakes:
             ({"grid": {"seed": [0, 1], "strategy": ["draem", "draem"]}}, "grid has draem twice"),
             ({"grid": {"reference": ["daf"]}}, "grid has daf twice"),
             ({"order": [{"method": ["dfa"]}]}, "order has dfa, which grid does not name"),
+            ({"order": [{"seed": [7]}]}, "order has the seed 7, which grid does not have"),
+            ({"grid": {"seed": [1, 1]}}, "grid has a seed twice"),
             ({"recipe": {"dataset": None}}, "recipe.dataset: Input should be a valid dictionary"),
         ],
     )

@@ -17,6 +17,7 @@ from daf_pipelines.reporting.study_words import (
     BESIDE,
     CLAIM,
     NO_CLAIM,
+    OVERVIEW,
     RULES,
     conclusions,
     method,
@@ -52,6 +53,8 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         beside=BESIDE,
         command=command,
         facts=study_tables.provenance(readout),
+        overview=study_tables.overview(readout),
+        overview_is=OVERVIEW,
         conclusions=conclusions(readout),
         no_claim=NO_CLAIM,
         verdicts=[

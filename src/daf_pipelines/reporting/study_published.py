@@ -23,7 +23,7 @@ class Published:
         method: Ours that it is to be read beside; a name of none where we have none.
         strategy: Of the synthesis, "" without.
         data: What it was measured on.
-        dataset: Our source of the same images.
+        source: Of the same images, or of more of them.
         values: By metric.
         note: On where it comes from.
     """
@@ -31,7 +31,7 @@ class Published:
     method: str
     strategy: str
     data: str
-    dataset: str
+    source: str
     values: dict[str, float]
     note: str = ""
 
@@ -100,7 +100,7 @@ def published(readout: Readout) -> Table:
 def _ours(readout: Readout, known: Published) -> list[list[str]]:
     rows = []
     for data in data_of(readout):
-        if known.dataset not in ("mvtec_ad", data[0]):
+        if readout.sources[data[0]] != known.source:
             continue
         part = of_data(readout.table, data)
         part = part[part["method"].eq(known.method) & part["strategy"].eq(known.strategy)]

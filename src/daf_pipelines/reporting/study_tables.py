@@ -21,6 +21,7 @@ SHOWN = ("image_auroc", "image_ap", "pixel_ap")
 PAGE_TARGET = "image_auroc"
 FREE = ""
 """In place of a strategy, of a method that does without synthesis."""
+OVERVIEW = ("image_auroc", "pixel_ap")
 SUMMARIES = ("mean", "worst", "range")
 TESTED = ("value", "worst", "sd")
 
@@ -100,6 +101,25 @@ def averaged(readout: Readout, data: Data, metric: str) -> pd.DataFrame:
     """Rows of the robustness table over seeds."""
     table = of_data(readout.robustness, data)
     return table[table["metric"].eq(metric) & table["seed"].isna()]
+
+
+def overview(readout: Readout) -> Table:
+    """The study in one table: mean, worst case and range of what images and pixels show."""
+    rows = []
+    for data in data_of(readout):
+        found = {metric: averaged(readout, data, metric).set_index("method") for metric in OVERVIEW}
+        for method in ordered(name for table in found.values() for name in table.index):
+            parts = {m: table.loc[method] for m, table in found.items() if method in table.index}
+            first = next(iter(parts.values()))
+            numbers = [
+                or_dash(parts[metric][name] if metric in parts else None, "{:.3f}".format)
+                for metric in OVERVIEW
+                for name in SUMMARIES
+            ]
+            counts = [str(first["strategies"] or "–"), str(first["seeds"])]
+            rows.append([name_of(data), method, *counts, *numbers])
+    heads = [f"{SHORT[metric]}: {name}" for metric in OVERVIEW for name in SUMMARIES]
+    return Table(["data", "method", "strategies", "seeds", *heads], rows)
 
 
 def robustness(readout: Readout, data: Data, metric: str) -> Table:

@@ -4,18 +4,20 @@ import numpy as np
 
 from daf_pipelines.metrics.bootstrap import FEW_IMAGES, units_drawn
 from daf_pipelines.reporting.evaluation import SHORT
-from daf_pipelines.reporting.study_tables import PAGE_TARGET, SHOWN, data_of
+from daf_pipelines.reporting.study_tables import PAGE_TARGET, SHOWN, data_of, of_data
+from daf_pipelines.study.budget import hardly_trained
 from daf_pipelines.study.claim import (
     MARGIN,
-    MIN_UNITS,
     SENSITIVE,
     SIGNIFICANT,
     Verdict,
     advice,
     conclusion,
+    sensitivity,
 )
 from daf_pipelines.study.readout import Readout
-from daf_pipelines.study.results import Data, name_of, ordered
+from daf_pipelines.study.recommendation import PRIMARY
+from daf_pipelines.study.results import Data, name_of
 from daf_pipelines.study.robustness import CLAIMED, REFERENCE, family
 
 CLAIM = (
@@ -28,8 +30,7 @@ BESIDE = (
     "the score (daf_without_cue; the study ablations takes the two apart), and beside DRAEM "
     "(draem)."
 )
-FEW_SEEN = 0.1
-"""Share of the reference's training images below which a method has hardly been trained."""
+OVERVIEW = "Over the strategies of a method: the mean, the worst case, the range."
 NO_CLAIM = (
     f"This study says nothing of it: that takes {REFERENCE}, and {' or '.join(CLAIMED)}, tested on "
     "defects."
@@ -70,7 +71,16 @@ def conclusions(readout: Readout) -> dict[str, list[str]]:
     methods = _methods(readout)
     claimed = [name for name in CLAIMED if name in methods and REFERENCE in methods]
     return {
-        SHORT[metric]: conclusion(readout.verdicts, readout.seed_tests, metric, claimed)
+        SHORT[metric]: [
+            *conclusion(
+                readout.verdicts,
+                readout.seed_tests,
+                metric,
+                claimed,
+                hardly_trained(readout.seen),
+            ),
+            *sensitivity(readout.robustness, readout.comparisons, metric),
+        ]
         for metric in SHOWN
         if claimed and readout.table[metric].notna().any()
     }
@@ -91,18 +101,19 @@ def method(readout: Readout) -> dict[str, str]:
             "each pair of detectors (of a category, strategy and seed; for a worst case or a "
             "spread, of a category and seed) is one observation of an exact test of signs and of a "
             "permutation test that flips signs. Pairs of one category are not independent: these "
-            f"p-values are optimistic. Fewer than {MIN_UNITS} pairs cannot come below 0.05."
+            "p-values are optimistic. Of n pairs none is below 2 / 2^n, times the number of tests "
+            "that are adjusted together."
         ),
-        "Like with like": (
-            "mean, worst case and spread are over the strategies that all methods with synthesis "
-            "have for a seed (shared), then the mean over seeds; differences are over those that "
+        "Seeds": (
+            "mean, worst case and spread are over the strategies of a seed, then the mean over the "
+            "seeds for which the method has the most strategies; differences are over those that "
             "both methods have."
         ),
         "A spread over strategies contains that of training": (
             "with one seed the two cannot be told apart. The sd over seeds is what the same "
             "strategy varies by when trained again; a spread over strategies that is no larger "
-            "says nothing about strategies. A metric near 1 has little room to vary: read a spread "
-            "beside its mean."
+            "says nothing about strategies. A metric near 1 has little room to vary, and so has "
+            "one near chance: read a spread beside its mean."
         ),
         "Kendall's W": (
             "is 1 where all judges have one order, 0 where they have nothing in common; tau is the "
@@ -113,8 +124,9 @@ def method(readout: Readout) -> dict[str, str]:
             "they see normals and synthetic outliers only: mean_other and worst_other over the "
             "outliers of all other strategies, rank_other the mean rank there, mean_all with those "
             "of its own, own on these alone. Regret is what the oracle, which knows the defects, "
-            "has more. The best of several criteria was chosen on the test split too: expect more "
-            "regret of it on new data; its p-value is adjusted for their number."
+            f"has more. {PRIMARY} is the primary criterion and tested alone; the "
+            "p-values of the others are adjusted for their number. The best of them was chosen on "
+            "the test split too: expect more regret of it on new data."
         ),
     }
 
@@ -123,13 +135,13 @@ def warnings(readout: Readout) -> dict[str, str]:
     """What keeps the verdicts from being more than they are, by heading."""
     found = {}
     data = data_of(readout)
-    ours = readout.seen.get(REFERENCE, 0)
     hardly = [
         f"{name} saw {readout.seen[name]:,}"
-        for name in ordered(readout.table["method"])
-        if readout.seen.get(name, ours) < FEW_SEEN * ours
+        for name in hardly_trained(readout.seen)
+        if name in set(readout.table["method"])
     ]
     if hardly:
+        ours = readout.seen[REFERENCE]
         found["Hardly trained"] = (
             f"of images in training {', '.join(hardly)}, {REFERENCE} {ours:,}. Comparisons with "
             "such a method are about this budget: neither they nor its spread over strategies say "
@@ -137,10 +149,10 @@ def warnings(readout: Readout) -> dict[str, str]:
         )
     tested = {cell.data for cell in readout.cells if np.isfinite(cell.metric("image_auroc"))}
     data = [one for one in data if one in tested]
-    one_seed = [name_of(one) for one in data if len(_seeds(readout, one)) == 1]
+    one_seed = _with_one_seed(readout)
     if one_seed:
         found["One seed only"] = (
-            f"on {', '.join(one_seed)} verdicts and tests over images are about these trained "
+            f"{', '.join(one_seed)}: tests over images are about these trained "
             "detectors on other images. Whether another training would agree is open."
         )
     counts = readout.comparisons.groupby(family(readout.comparisons))["p_value"].count()
@@ -158,8 +170,18 @@ def warnings(readout: Readout) -> dict[str, str]:
     return found
 
 
-def _seeds(readout: Readout, data: Data) -> set[int]:
-    return {cell.seed for cell in readout.cells if cell.data == data}
+def _with_one_seed(readout: Readout) -> list[str]:
+    """The comparisons that rest on one seed: data, and the methods if some rest on more."""
+    table = readout.comparisons
+    table = table[table["metric"].eq(PAGE_TARGET) & table["statistic"].eq("sd")]
+    told = []
+    for data in data_of(readout):
+        rows = of_data(table, data)
+        alone = rows[rows["seeds"].eq(1)]
+        if len(alone):
+            some = f" against {', '.join(alone['other'])}" if len(alone) < len(rows) else ""
+            told.append(name_of(data) + some)
+    return told
 
 
 def _has_few_images(readout: Readout, data: Data) -> bool:

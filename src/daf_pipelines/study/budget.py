@@ -1,6 +1,12 @@
 """How much the methods of a study learn from, by its declared parameters."""
 
+from collections.abc import Mapping
+
 from daf_pipelines.study import plan
+from daf_pipelines.study.robustness import REFERENCE
+
+FEW_SEEN = 0.1
+"""Share of the reference's training images below which a method has hardly been trained."""
 
 
 def images_seen(study: plan.Study) -> dict[str, int]:
@@ -12,6 +18,16 @@ def images_seen(study: plan.Study) -> dict[str, int]:
     by_method = {cell.method: cell for cell in study.cells() if cell.strategy is not None}
     found = {method: _seen(study, cell) for method, cell in by_method.items()}
     return {method: seen for method, seen in found.items() if seen is not None}
+
+
+def hardly_trained(seen: Mapping[str, int]) -> list[str]:
+    """Methods of which this training says nothing, beside the reference.
+
+    Args:
+        seen: From :func:`images_seen`.
+    """
+    least = FEW_SEEN * seen.get(REFERENCE, 0)
+    return [method for method, images in seen.items() if images < least]
 
 
 def _seen(study: plan.Study, cell: plan.Cell) -> int | None:

@@ -5,16 +5,16 @@ the strategy that makes them; with the discrepancy between teacher and student a
 not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from daf_pipelines.metrics import IMAGE_METRICS
-from daf_pipelines.study.recommendation import ALWAYS, RANDOM
+from daf_pipelines.study.recommendation import ALWAYS, PRIMARY, RANDOM
 from daf_pipelines.study.results import Data, name_of
-from daf_pipelines.study.robustness import CLAIMED
+from daf_pipelines.study.robustness import CLAIMED, REFERENCE
 
 SIGNIFICANT = 0.05
 MARGIN = 0.01
@@ -22,8 +22,6 @@ MARGIN = 0.01
 SENSITIVE = 0.05
 """Range of a metric over strategies from which a method is called sensitive to them."""
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
-MIN_UNITS = 6
-"""Fewer cannot give a p-value below 0.05 in a two-sided test of signs."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,15 @@ class Verdict:
     sentence: str
 
 
-def verdicts(comparisons: pd.DataFrame) -> list[Verdict]:
+def verdicts(comparisons: pd.DataFrame, hardly: Collection[str]) -> list[Verdict]:
     """The verdict for each dataset, category, metric and method without the cue.
 
     Args:
         comparisons: From :func:`~daf_pipelines.study.robustness.comparisons_table`; metrics
             without a test, those of pixels, stay without a verdict.
+        hardly: Methods that get none, as they are not trained far enough to say anything.
     """
-    tested = comparisons[comparisons["other"].isin(CLAIMED)]
+    tested = comparisons[comparisons["other"].isin(set(CLAIMED) - set(hardly))]
     rows: dict[tuple[str, ...], dict[str, dict[Any, Any]]] = {}
     for row in tested.to_dict(orient="records"):
         key = row["dataset"], row["category"], row["metric"], row["other"]
@@ -102,7 +101,11 @@ def _sensitive(other: str, ours: float, theirs: float) -> str:
 
 
 def conclusion(
-    found: list[Verdict], seed_tests: pd.DataFrame, metric: str, others: Sequence[str] = CLAIMED
+    found: list[Verdict],
+    seed_tests: pd.DataFrame,
+    metric: str,
+    others: Sequence[str],
+    hardly: Collection[str],
 ) -> list[str]:
     """What all datasets together say of the claim in one metric: a sentence for each method.
 
@@ -111,12 +114,51 @@ def conclusion(
         seed_tests: From :func:`~daf_pipelines.study.seeds.seed_tests_table`.
         metric: Of the claim.
         others: Those of :data:`~daf_pipelines.study.robustness.CLAIMED` that the study has.
+        hardly: Those of them that get no verdict.
     """
     return [
-        f"Against {other}: {_over_images(found, metric, other)} "
+        f"Against {other}: no verdict, as it is hardly trained."
+        if other in hardly
+        else f"Against {other}: {_over_images(found, metric, other)} "
         + _over_trainings(seed_tests, metric, other)
         for other in others
     ]
+
+
+def sensitivity(robustness: pd.DataFrame, comparisons: pd.DataFrame, metric: str) -> list[str]:
+    """How far daf itself depends on the strategy, and what depends on it less.
+
+    The claim is about daf alone, too: it may vary less than others, and still a lot.
+
+    Args:
+        robustness: From :func:`~daf_pipelines.study.robustness.robustness_table`.
+        comparisons: From :func:`~daf_pipelines.study.robustness.comparisons_table`.
+        metric: Of both.
+    """
+    is_ours = robustness["method"].eq(REFERENCE) & robustness["seed"].isna()
+    ours = robustness[is_ours & robustness["metric"].eq(metric)].dropna(subset="range")
+    ranges = {_name(row): row["range"] for row in ours.to_dict(orient="records")}
+    if not ranges:
+        return []
+    where = [name for name, value in ranges.items() if value >= SENSITIVE]
+    told = [
+        f"{REFERENCE} itself ranges over "
+        + ", ".join(f"{value:.3f} ({name})" for name, value in ranges.items())
+        + f": it is sensitive on {', '.join(where) or 'none of them'}."
+    ]
+    spreads = comparisons[comparisons["metric"].eq(metric) & comparisons["statistic"].eq("sd")]
+    is_less = spreads["delta"].gt(0) & spreads["p_holm"].lt(SIGNIFICANT)
+    for other, rows in spreads[is_less & ~spreads["other"].isin(CLAIMED)].groupby("other"):
+        facts = ", ".join(
+            f"{_name(row)} (sd {row['other_value']:.3f}, {REFERENCE} {row['value']:.3f})"
+            for row in rows.to_dict(orient="records")
+        )
+        told.append(f"{other} depends significantly less on the strategy than daf on {facts}.")
+    return told
+
+
+def _name(row: Mapping[Any, Any]) -> str:
+    return name_of((row["dataset"], row["category"]))
 
 
 def _over_images(found: list[Verdict], metric: str, other: str) -> str:
@@ -138,9 +180,10 @@ def _over_images(found: list[Verdict], metric: str, other: str) -> str:
 
 
 def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
-    rows = tests[
-        tests["metric"].eq(metric) & tests["statistic"].eq("sd") & tests["other"].eq(other)
+    family = tests[
+        tests["metric"].eq(metric) & tests["statistic"].eq("sd") & tests["other"].isin(CLAIMED)
     ]
+    rows = family[family["other"].eq(other)]
     if rows.empty:
         return f"daf and {other} have no two strategies in common."
     (row,) = rows.to_dict(orient="records")
@@ -148,9 +191,14 @@ def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
         f"DAF's spread is the smaller one in {row['lower']} of {row['units']} pairs of category "
         f"and seed; the mean difference is {signed(row['mean_difference'])}"
     )
-    if row["units"] < MIN_UNITS:
+    if least_p(row["units"], len(family)) >= SIGNIFICANT:
         return f"{told}. These are too few pairs for a test over trainings."
     return f"{told} ({p_text(row['p_holm'])} over trainings)."
+
+
+def least_p(units: int, tests: int = 1) -> float:
+    """The smallest p-value that a permutation test can have, adjusted for so many tests."""
+    return min(1.0, tests * 2.0 ** (1 - units))
 
 
 def advice(summary: pd.DataFrame, method: str, target: str) -> str:
@@ -169,32 +217,42 @@ def advice(summary: pd.DataFrame, method: str, target: str) -> str:
         return (
             "What a choice costs is not known: no two of its detectors have been tested on defects."
         )
-    best = criteria.sort_values("mean_regret", kind="stable").iloc[0]
     random = part[is_random].iloc[0]
-    numbers = (
-        f"The best of {len(criteria)} criteria, {best['criterion']}, costs "
-        f"{best['mean_regret']:.3f} of {target} on average (at worst {best['worst_regret']:.3f}) "
-        f"over {best['units']} pairs of category and seed; a strategy at random costs "
-        f"{random['mean_regret']:.3f}"
+    told = (
+        f"a strategy at random costs {random['mean_regret']:.3f} of {target} on average, over "
+        f"{random['units']} pairs of category and seed"
     )
     if is_fixed.any():
         fixed = part[is_fixed].sort_values("mean_regret", kind="stable").iloc[0]
-        numbers += (
-            f", and {fixed['criterion']}, the best fixed one in hindsight, "
-            f"{fixed['mean_regret']:.3f}"
+        told += (
+            f"; {fixed['criterion']}, the best fixed one in hindsight, {fixed['mean_regret']:.3f}"
         )
-    return f"{numbers}. {_judged(best)}"
+    is_primary = criteria["criterion"].eq(PRIMARY)
+    primary = [_judged(row) for row in criteria[is_primary].to_dict(orient="records")]
+    others = criteria[~is_primary].sort_values("mean_regret", kind="stable").head(1)
+    explored = [
+        f"Of {len(criteria) - len(primary)} others that were tried beside it the best, "
+        f"{row['criterion']}, costs {row['mean_regret']:.3f}: chosen by these very results, it is "
+        "for another study to confirm."
+        for row in others.to_dict(orient="records")
+    ]
+    return " ".join([f"{told}.", *primary, *explored])
 
 
-def _judged(best: "pd.Series[Any]") -> str:
-    tested = p_text(best["p_holm"])
-    if best["gain"] <= 0:
-        return "No criterion works: none is better than chance."
-    if best["p_holm"] < SIGNIFICANT:
-        return f"It works better than chance ({tested}): use it."
-    if best["units"] < MIN_UNITS:
-        return "Whether it works is not decided: these are too few pairs for a test."
-    return f"No criterion is shown to work: the gain over chance may be chance ({tested})."
+def _judged(primary: Mapping[Any, Any]) -> str:
+    """What the criterion is worth that is tested alone."""
+    told = (
+        f"The primary criterion, {PRIMARY}, costs "
+        f"{primary['mean_regret']:.3f} (at worst {primary['worst_regret']:.3f})"
+    )
+    tested = p_text(primary["p_holm"])
+    if primary["gain"] <= 0:
+        return f"{told}: it does not work, as it is no better than chance."
+    if primary["p_holm"] < SIGNIFICANT:
+        return f"{told}: it works better than chance ({tested}), use it."
+    if least_p(primary["units"]) >= SIGNIFICANT:
+        return f"{told}; whether it works is not decided: these are too few pairs for a test."
+    return f"{told}; it is not shown to work: the gain over chance may be chance ({tested})."
 
 
 def signed(value: float) -> str:

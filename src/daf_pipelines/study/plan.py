@@ -105,10 +105,15 @@ class Study(Section):
             twice = [name for name in names if names.count(name) > 1]
             if twice:
                 raise ValueError(f"grid has {twice[0]} twice")
+        if len(set(self.grid.seed)) < len(self.grid.seed):
+            raise ValueError(f"grid has a seed twice: {self.grid.seed}")
         ordered = {name for turn in self.order for name in turn.method or []}
         unknown = sorted(ordered - set(wanted["methods"]))
         if unknown:
             raise ValueError(f"order has {unknown[0]}, which grid does not name")
+        strange = sorted({k for turn in self.order for k in turn.seed or []} - set(self.grid.seed))
+        if strange:
+            raise ValueError(f"order has the seed {strange[0]}, which grid does not have")
         return self
 
     @classmethod
@@ -225,6 +230,10 @@ class Study(Section):
                     f"STUDY={self.name}"
                 )
         return DatasetParams.model_validate(self.dataset(name))
+
+    def source(self, name: str) -> str:
+        """The source of a dataset's images."""
+        return DatasetParams.model_validate(self._dataset(name)).source
 
     def pipelines(self, cell: Cell) -> str:
         """What ``kedro run`` runs for a cell."""

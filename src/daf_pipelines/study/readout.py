@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from daf_pipelines.study import plan
-from daf_pipelines.study.budget import images_seen
+from daf_pipelines.study.budget import hardly_trained, images_seen
 from daf_pipelines.study.claim import Verdict, verdicts
 from daf_pipelines.study.recommendation import (
     choices_table,
@@ -36,6 +36,7 @@ class Readout:
         regrets: :func:`~daf_pipelines.study.recommendation.regret_summary`.
         verdicts: :func:`~daf_pipelines.study.claim.verdicts`.
         seen: :func:`~daf_pipelines.study.budget.images_seen`.
+        sources: The source of each dataset, by the name that it has in the study.
     """
 
     cells: Sequence[Cell]
@@ -51,6 +52,7 @@ class Readout:
     regrets: pd.DataFrame
     verdicts: list[Verdict]
     seen: Mapping[str, int]
+    sources: Mapping[str, str]
 
 
 def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Readout:
@@ -64,6 +66,7 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Reado
     measured = Measured(cells, replicates)
     comparisons = comparisons_table(measured)
     recommendation = recommendation_table(measured)
+    seen = images_seen(study)
     return Readout(
         cells=cells,
         replicates=replicates,
@@ -76,6 +79,7 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Reado
         recommendation=recommendation,
         choices=choices_table(measured),
         regrets=regret_summary(recommendation),
-        verdicts=verdicts(comparisons),
-        seen=images_seen(study),
+        verdicts=verdicts(comparisons, hardly_trained(seen)),
+        seen=seen,
+        sources={name: study.source(name) for name in study.grid.dataset},
     )

@@ -19,6 +19,9 @@ from daf_pipelines.study.seeds import permutation_test
 
 MEASURES = ("image_auroc", "image_ap", "pixel_ap")
 TARGETS = ("image_auroc", "image_ap", "pixel_ap")
+PRIMARY = "mean_other image_auroc"
+"""The plainest criterion, which is tested alone; the others are explored beside it."""
+ALL = "all alike"
 RANDOM, ALWAYS = "random", "always "
 CHOICES = ["dataset", "category", "method", "seed", "criterion", "chosen"]
 REGRETS = [
@@ -154,7 +157,7 @@ def choices_table(measured: Measured) -> pd.DataFrame:
 
     Returns:
         One row per ``dataset``, ``category``, ``method``, ``seed`` and ``criterion``, and the
-        ``chosen`` strategies, as in :func:`recommendation_table`.
+        ``chosen`` strategies, or :data:`ALL`, where none is better than another.
     """
     rows = []
     for data in measured.data():
@@ -163,7 +166,8 @@ def choices_table(measured: Measured) -> pd.DataFrame:
                 about = dict(zip(CHOICES, (*data, method, seed), strict=False))
                 for criterion, judged in _judgements([c for c in cells.values() if c.transfer]):
                     best = judged.index[judged >= judged.max() - 1e-12]
-                    rows.append(about | {"criterion": criterion, "chosen": ", ".join(best)})
+                    told = ALL if len(best) == len(judged) else ", ".join(best)
+                    rows.append(about | {"criterion": criterion, "chosen": told})
     return pd.DataFrame(rows, columns=CHOICES)
 
 
@@ -193,7 +197,7 @@ def regret_summary(table: pd.DataFrame) -> pd.DataFrame:
         ``worst_regret``, ``mean_rank_correlation``, and ``gain``, by how much the mean regret
         is below that of chance, with its ``p_value``
         (:func:`~daf_pipelines.study.seeds.permutation_test`) and ``p_holm``, adjusted over the
-        criteria. A fixed strategy is chosen with hindsight and is not tested.
+        criteria but :data:`PRIMARY`. A fixed strategy is chosen with hindsight and is not tested.
     """
     rows = []
     for (method, target), part in table.groupby(["method", "target"], sort=False):
@@ -217,7 +221,8 @@ def regret_summary(table: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     summary = pd.DataFrame(rows, columns=_SUMMARY)
-    p_values = summary.groupby(["method", "target"])["p_value"]
+    is_primary = summary["criterion"].eq(PRIMARY)
+    p_values = summary.groupby(["method", "target", is_primary])["p_value"]
     summary["p_holm"] = p_values.transform(lambda p: holm(p.to_numpy(float)))
     return summary
 
