@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,28 @@ def test_machine_is_described() -> None:
     assert found["threads"] == str(torch.get_num_threads())
     assert found["torch"] == torch.__version__
     assert all(found.values())
+
+
+class TestCommit:
+    @pytest.fixture
+    def repository(self, tmp_path: Path) -> Path:
+        (tmp_path / "src").mkdir()
+        for name in ("src/code.py", "notes.md"):
+            (tmp_path / name).write_text("1", encoding="utf-8")
+        who = ("-c", "user.name=x", "-c", "user.email=x@localhost")
+        for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "First"]):
+            subprocess.run(["git", *command], cwd=tmp_path, check=True)
+        return tmp_path
+
+    def test_of_clean_code(self, repository: Path) -> None:
+        (repository / "notes.md").write_text("2", encoding="utf-8")  # no code
+        (repository / "src/new.txt").touch()
+        assert re.fullmatch("[0-9a-f]{40}", resources.git_commit(repository))
+
+    def test_of_edited_code(self, repository: Path) -> None:
+        clean = resources.git_commit(repository)
+        (repository / "src/code.py").write_text("2", encoding="utf-8")
+        assert resources.git_commit(repository) == f"{clean}-dirty"
+
+    def test_outside_of_git(self, tmp_path: Path) -> None:
+        assert resources.git_commit(tmp_path) == "unknown"

@@ -14,6 +14,7 @@ if sys.platform != "win32":
     import fcntl
 
 LOG = logging.getLogger(__name__)
+OTHER_FOLDER = "; or use another folder, with --params data_dir=FOLDER"
 
 
 class LockedError(DAFError):
@@ -21,7 +22,9 @@ class LockedError(DAFError):
 
 
 @contextmanager
-def locked(file: Path, what: str, patient: bool = False) -> Iterator[None]:
+def locked(
+    file: Path, what: str, patient: bool = False, otherwise: str = OTHER_FOLDER
+) -> Iterator[None]:
     """Hold the lock ``file`` while the block runs.
 
     The operating system lets go of it when its process ends, however that happens: what a killed
@@ -31,11 +34,12 @@ def locked(file: Path, what: str, patient: bool = False) -> Iterator[None]:
         file: made, with the id of the process in it, and removed at the end. Its folder exists.
         what: is locked, for the message.
         patient: wait for another process to let go of it.
+        otherwise: what else its user can do than wait, for the message.
 
     Raises:
         LockedError: another process holds it.
     """
-    descriptor = _acquire(file, what, patient)
+    descriptor = _acquire(file, what, patient, otherwise)
     try:
         yield
     finally:
@@ -45,11 +49,11 @@ def locked(file: Path, what: str, patient: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(file: Path, what: str, patient: bool) -> int:
+def _acquire(file: Path, what: str, patient: bool, otherwise: str) -> int:
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(descriptor, file, what, patient)
+            _lock(descriptor, file, what, patient, otherwise)
             if _is_at(descriptor, file):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, str(os.getpid()).encode())
@@ -60,7 +64,7 @@ def _acquire(file: Path, what: str, patient: bool) -> int:
         os.close(descriptor)  # its holder removed it in between
 
 
-def _lock(descriptor: int, file: Path, what: str, patient: bool) -> None:
+def _lock(descriptor: int, file: Path, what: str, patient: bool, otherwise: str) -> None:
     if sys.platform == "win32":
         return  # nothing is locked there
     try:
@@ -69,8 +73,7 @@ def _lock(descriptor: int, file: Path, what: str, patient: bool) -> None:
         holder = os.read(descriptor, 20).decode(errors="replace") or "unknown"
         raise LockedError(
             f"{what} is already being worked on by process {holder} ({file}). Wait for it to end "
-            "or stop it, then start the same command again; or use another folder, with "
-            "--params data_dir=FOLDER."
+            f"or stop it, then start the same command again{otherwise}."
         ) from error
     except OSError as error:  # some network file systems have no locks
         LOG.warning("%s cannot be locked (%s). Do not run it twice at once.", what, error.strerror)

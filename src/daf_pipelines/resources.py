@@ -2,12 +2,12 @@
 
 import platform
 import re
-import resource
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+CODE = "src", "pipelines", "conf", "pyproject.toml", "constraints.txt"
 STATUS, CPU = Path("/proc/self/status"), Path("/proc/cpuinfo")
 
 
@@ -17,6 +17,8 @@ def peak_rss_mib() -> float:
     own = re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text()) if STATUS.is_file() else None
     if own:
         return int(own[1]) / 2**10
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -38,11 +40,20 @@ def machine() -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str:
-    """Hash of the commit that is checked out there; "unknown" where there is none."""
+    """Hash of the commit that is checked out there; "unknown" where there is none.
+
+    With "-dirty" where tracked files of the code or its configuration differ from it.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", *CODE)
+    return f"{commit}-dirty" if commit and changed else commit or "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
     try:
         result = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
         )
     except OSError:  # git is not installed
-        return "unknown"
-    return result.stdout.strip() or "unknown"
+        return ""
+    return result.stdout.strip()

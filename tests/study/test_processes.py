@@ -51,3 +51,16 @@ def test_one_that_comes_while_the_child_starts(
     monkeypatch.setattr(processes, "start", interrupted)
     with (tmp_path / "log").open("w") as log:
         assert processes.run(WAITS, log) == -signal.SIGTERM
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    received: list[int] = []
+    try:
+        with processes.handled([signal.SIGHUP, signal.SIGTERM], received.append):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert received == [signal.SIGTERM]

@@ -1,6 +1,7 @@
 """One MLflow run an experiment, whatever executed it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,10 @@ class TestContents:
             "method": "daf",
         }
         assert tags["data_hash"] == manifest["data_hash"]
-        assert len(tags["git_commit"]) == 40 or not (ROOT / ".git").exists()
+        assert (
+            re.fullmatch("[0-9a-f]{40}(-dirty)?", tags["git_commit"])
+            or not (ROOT / ".git").exists()
+        )
 
     def test_loss_curves_by_step(self, elpv_project: SmallProject) -> None:
         (run,) = elpv_project.runs()

@@ -30,7 +30,7 @@ class StfpmParams(Section):
 class DraemParams(Section):
     """A reconstruction, and a segmentation of what it changes (arXiv 2108.07610)."""
 
-    steps: int = Field(40, ge=1, description="At 128 px 9 s of processor time each.")
+    steps: int = Field(40, ge=1, description="At 128 px seconds of processor time each.")
     batch_size: int = Field(2, ge=2)
 
 

@@ -11,7 +11,7 @@ import click
 from daf_pipelines.errors import DAFError
 from daf_pipelines.study.cell import describe_data, run_cell
 from daf_pipelines.study.plan import Study
-from daf_pipelines.study.run import Runner
+from daf_pipelines.study.run import Runner, unfinished
 
 
 def _explained(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,8 +45,7 @@ def run(folder: Path, workers: int | None, limit: int | None) -> None:
     """Run the cells that are not finished."""
     study = Study.read(folder)
     study.check()
-    runner = Runner(folder, study, workers)
-    runner.run(runner.runnable()[:limit])
+    Runner(folder, study, workers).run(limit)
 
 
 @main.command(name="list")
@@ -54,8 +53,7 @@ def run(folder: Path, workers: int | None, limit: int | None) -> None:
 @_explained
 def list_cells(folder: Path) -> None:
     """List the cells that are not finished, in their order; `run` sees changed images, too."""
-    study = Study.read(folder)
-    for cell in Runner(folder, study, 1).unfinished():
+    for cell in unfinished(folder, Study.read(folder)):
         click.echo(cell.name)
 
 

@@ -45,9 +45,10 @@ def run_cell(folder: Path, study: Study, cell: Cell) -> None:
     parameters = study.parameters(cell).model_dump(mode="json", exclude=UNKEPT)
     run = {"pipelines": study.pipelines(cell), "params": parameters | {"data_dir": str(work)}}
     (work / "run.yml").write_text(yaml.safe_dump({"run": run}), encoding="utf-8")
+    commit = git_commit(Path())  # before a long run, in which another may be checked out
     _kedro_run(cell, work)
     with written_file(folder / "cells" / f"{cell.name}.json") as partial:
-        partial.write_text(_as_text(results(cell, work)), encoding="utf-8")
+        partial.write_text(_as_text(results(cell, work, commit)), encoding="utf-8")
     shutil.rmtree(work)
 
 
@@ -73,8 +74,8 @@ def _kedro_run(cell: Cell, work: Path) -> None:
         raise CellError(f"The run of cell {cell.name} ended with status {status} ({log}):\n{end}")
 
 
-def results(cell: Cell, work: Path) -> dict[str, Any]:
-    """What is kept of a run, from the files that it has left in ``work``."""
+def results(cell: Cell, work: Path, commit: str) -> dict[str, Any]:
+    """What is kept of a run of a commit's code, from the files that it has left in ``work``."""
     reporting = work / "08_reporting"
     summary = _read(reporting / "dataset.json")
     scores = _by_path(reporting / "image_scores.csv")
@@ -90,14 +91,19 @@ def results(cell: Cell, work: Path) -> dict[str, Any]:
         "groups": numbered(scores["group"]),
         "scores": [_short(score) for score in scores["raw_score"]],
         "run_id": _read(work / "06_models/detector/mlflow_run.json")["run_id"],
-        "git_commit": git_commit(Path()),
-        "machine": ", ".join(machine().values()),
+        "git_commit": commit,
+        "machine": _in_words(machine()),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
 
 def _by_path(file: Path) -> pd.DataFrame:
     return pd.read_csv(file, dtype={"path": str, "group": str}).sort_values("path")
+
+
+def _in_words(facts: dict[str, str]) -> str:
+    """As "AMD EPYC, 1 threads, Linux, torch 2.14.1"."""
+    return "{processor}, {threads} threads, {system}, torch {torch}".format(**facts)
 
 
 def numbered(groups: "pd.Series[Any]") -> list[int]:

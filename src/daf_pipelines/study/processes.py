@@ -52,9 +52,13 @@ def run(command: Sequence[str], output: IO[str]) -> int:
 
 @contextmanager
 def handled(numbers: Iterable[int], handler: Callable[[int], None]) -> Iterator[None]:
-    """Call ``handler`` at these signals while the block runs."""
+    """Call ``handler`` at these signals while the block runs, but for those that are ignored.
+
+    ``nohup`` has SIGHUP ignored: what runs under it goes on when its terminal is closed.
+    """
+    wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {
-        number: signal.signal(number, lambda received, _: handler(received)) for number in numbers
+        number: signal.signal(number, lambda received, _: handler(received)) for number in wanted
     }
     try:
         yield

@@ -31,6 +31,20 @@ class StudyError(DAFError):
     """Cells have failed, or the study was stopped."""
 
 
+def unfinished(folder: Path, study: Study) -> list[Cell]:
+    """The cells of a study that DVC does not know as finished, in their order.
+
+    Raises:
+        StudyError: DVC cannot tell.
+    """
+    command = [*DVC, "status", "--json", "dvc.yaml"]
+    status = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if status.returncode:
+        raise StudyError(f"dvc status of {folder} failed: {status.stderr.strip()}")
+    stale = set(json.loads(status.stdout))
+    return [cell for cell in study.cells() if cell.stage in stale]
+
+
 @dataclass
 class _Job:
     cell: Cell
@@ -56,69 +70,65 @@ class Runner:
         self._done, self._took = 0, 0.0
         self._stopped: signal.Signals | None = None
 
-    def unfinished(self) -> list[Cell]:
-        """The cells that DVC does not know as finished, in their order."""
-        stale = self._stale()
-        return [cell for cell in self._study.cells() if cell.stage in stale]
-
-    def runnable(self) -> list[Cell]:
-        """The same after a look at the data, whose changes make cells unfinished.
-
-        Those of a dataset that is not there, or has errors, are left out with a warning.
-        """
-        missing = [name for name in self._study.grid.dataset if not self._look_at(name)]
-        return [cell for cell in self.unfinished() if cell.dataset not in missing]
-
-    def run(self, cells: Sequence[Cell]) -> None:
+    def run(self, limit: int | None = None) -> None:
         """Run cells side by side; one that fails is tried once more, after the others.
 
+        Those of a dataset that is not there, or has errors, are left out.
+
+        Args:
+            limit: Run so many; None: all that are not finished.
+
         Raises:
-            StudyError: SIGINT or SIGTERM asked for the end, or cells failed twice; what has been
-                finished is kept.
+            LockedError: the study is being run.
+            StudyError: SIGINT or SIGTERM asked for the end, cells failed twice, or were left out;
+                what has been finished is kept.
         """
+        lock = self._log("run").with_suffix(".lock")
+        what = f"The study {self._study.name}"
+        with locked(lock, what, otherwise=""), handled(STOPPING, self._stop):
+            absent = {
+                name: why for name in self._study.grid.dataset if (why := self._look_at(name))
+            }
+            cells = [c for c in unfinished(self._folder, self._study) if c.dataset not in absent]
+            self._run(cells[:limit], absent)
+
+    def _run(self, cells: Sequence[Cell], absent: Mapping[str, str]) -> None:
         total = len(cells)
         LOG.info("%s: %d cells to run, %d at once", self._study.name, total, len(self._slots))
         queue, failed = deque(cells), []
-        lock = self._log("run").with_suffix(".lock")
-        with locked(lock, f"The study {self._study.name}"), handled(STOPPING, self._stop):
-            while (queue and not self._stopped) or self._running:
-                self._fill(queue)
-                time.sleep(LOOK_EVERY)
-                for job in self._ended():
-                    if job.process.returncode == 0:
-                        self._tell(job, total)
-                    elif self._stopped:
-                        continue
-                    elif self._attempts[job.cell] < ATTEMPTS:
-                        LOG.warning("%s failed, and is tried again later", job.cell.name)
-                        queue.append(job.cell)
-                    else:
-                        failed.append(job.cell)
+        while (queue and not self._stopped) or self._running:
+            self._fill(queue)
+            time.sleep(LOOK_EVERY)
+            for job in self._ended():
+                if job.process.returncode == 0:
+                    self._tell(job, total)
+                elif self._stopped:
+                    continue
+                elif self._attempts[job.cell] < ATTEMPTS:
+                    LOG.warning("%s failed, and is tried again later", job.cell.name)
+                    queue.append(job.cell)
+                else:
+                    failed.append(job.cell)
         stopped = self._stopped and (
             f"Stopped by {self._stopped.name}; {self._done} of {total} cells were finished. "
             "The same command goes on."
         )
         told = [text for text in (stopped, failed and self._failures(failed)) if text]
+        if not stopped:  # which may have been why
+            told += [f"The cells of {name} were left out: {why}" for name, why in absent.items()]
         if told:
             raise StudyError("\n".join(told))
 
-    def _look_at(self, dataset: str) -> bool:
+    def _look_at(self, dataset: str) -> str:
+        """Let DVC see whether a dataset has changed; why it cannot, if so."""
         with self._log(dataset).open("w", encoding="utf-8") as log:
             command = self._repro(f"data@{dataset}")
             status = subprocess.call(command, stdout=log, stderr=log, cwd=self._folder)
-        if status:
-            LOG.warning("The cells of %s are left out: %s", dataset, _last_line(self._log(dataset)))
-        return status == 0
-
-    def _stale(self) -> set[str]:
-        """The stages that DVC would run."""
-        command = [*DVC, "status", "--json", "dvc.yaml"]
-        status = subprocess.run(
-            command, cwd=self._folder, capture_output=True, text=True, check=False
-        )
-        if status.returncode:
-            raise StudyError(f"dvc status of {self._folder} failed: {status.stderr.strip()}")
-        return set(json.loads(status.stdout))
+        if not status:
+            return ""
+        why = _last_line(self._log(dataset))
+        LOG.warning("The cells of %s are left out: %s", dataset, why)
+        return why
 
     def _fill(self, queue: deque[Cell]) -> None:
         """Give free slots a cell each."""
