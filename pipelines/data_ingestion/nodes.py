@@ -67,7 +67,7 @@ def summarise(
         LOG.info("%s: %s", split, ", ".join(f"{n:,} {kind}" for kind, n in types.items()))
     return {
         "source": source.name,
-        "category": str(manifest["category"].iloc[0]),
+        "category": dataset.category or str(manifest["category"].iloc[0]),
         "coarse_masks": source.coarse_masks,
         "data_hash": data_hash(manifest),
         "images": images,

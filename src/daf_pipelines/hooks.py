@@ -33,6 +33,15 @@ class ParameterHooks:
             from daf_pipelines.training.experiment import check_strategies
 
             check_strategies(self._params.synthesis)
+        if "transfer" in made:
+            from daf_pipelines.scoring.transfer import other_strategies
+
+            tried = self._params.transfer
+            other_strategies(self._params.synthesis, tried.strategies, tried.repeats)
+        if "predictions" in made:
+            from daf_pipelines.scoring.inference import list_images
+
+            list_images(self._params.inference)
 
     def _check_daf(self) -> None:
         from daf_pipelines.training.experiment import check_names

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
+from daf_pipelines.errors import ParameterError
 from daf_pipelines.metrics import image_ap, image_auroc, rank_pixels
 from daf_pipelines.parameters import SynthesisParams
 from daf_pipelines.scoring.detector import Detector, Prediction
@@ -32,12 +34,20 @@ def other_strategies(
         repeats: outliers per held-out normal.
 
     Raises:
-        ParameterError: an unknown strategy or operator.
+        ParameterError: an unknown strategy or operator, or a wrong parameter of one.
     """
     found = {}
     for name, entry in (strategies or dict.fromkeys(PRESETS, NO_CHANGES)).items():
         changes = {"strategy": name, **entry, "validation_repeats": repeats}
-        found[name] = SynthesisParams.model_validate(synthesis.model_dump() | changes)
+        try:
+            found[name] = SynthesisParams.model_validate(synthesis.model_dump() | changes)
+        except ValidationError as error:
+            where = f"transfer.strategies.{name}"
+            faults = "; ".join(
+                f"{'.'.join(map(str, (where, *fault['loc'])))}: {fault['msg']}"
+                for fault in error.errors()
+            )
+            raise ParameterError(f"{faults}. See section synthesis.") from error
         configured_strategy(found[name])
     return found
 
@@ -85,11 +95,12 @@ def _outliers(
     held_out: ImageSet, train: ImageSet, strategies: Mapping[str, SynthesisParams], seed: int
 ) -> Iterator[tuple[str, ImageSet]]:
     nowhere = np.empty((0, *train.images.shape[1:3]), bool)
+    of_folder = functools.cache(lambda root: load_textures(root, train.images.shape[1]))
     objects = functools.cache(lambda: [foreground_of(s.images, s.boxes) for s in (train, held_out)])
     for name, params in strategies.items():
         needed = configured_strategy(params).needs_object
         of_train, of_held_out = objects() if needed else (nowhere, nowhere)
-        textures = load_textures(params.texture_root, train.images.shape[1])
+        textures = of_folder(params.texture_root)
         sources = sources_of(train, textures, of_train)
         yield name, synthesise_set(held_out, of_held_out, sources, params, seed)
 

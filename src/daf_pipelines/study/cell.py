@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from daf_pipelines.errors import DAFError
+from daf_pipelines.parameters import DatasetParams
 from daf_pipelines.resources import git_commit, machine
 from daf_pipelines.sources.folders import written_file
 from daf_pipelines.sources.manifest import data_hash, make_manifest, read_dataset
@@ -41,9 +42,14 @@ def run_cell(folder: Path, study: Study, cell: Cell) -> None:
     """
     work = WORK / study.name / cell.name
     work.mkdir(parents=True, exist_ok=True)
-    _share(_decoded(study, cell.dataset), work / "02_intermediate/decoded")
-    parameters = study.parameters(cell).model_dump(mode="json", exclude=UNKEPT)
-    run = {"pipelines": study.pipelines(cell), "params": parameters | {"data_dir": str(work)}}
+    params = study.parameters(cell)
+    _share(_decoded(study, cell.dataset, params.dataset), work / "02_intermediate/decoded")
+    parameters = params.model_dump(mode="json", exclude=UNKEPT)
+    run = {
+        "pipelines": study.pipelines(cell),
+        "conf_source": str(_configure(work / "conf", parameters)),
+        "params": {"data_dir": str(work)},
+    }
     (work / "run.yml").write_text(yaml.safe_dump({"run": run}), encoding="utf-8")
     commit = git_commit(Path())  # before a long run, in which another may be checked out
     _kedro_run(cell, work)
@@ -52,9 +58,19 @@ def run_cell(folder: Path, study: Study, cell: Cell) -> None:
     shutil.rmtree(work)
 
 
-def _decoded(study: Study, dataset: str) -> Path:
-    """Prepared pixels of a dataset, which its cells have in common."""
-    return WORK / study.name / "decoded" / dataset
+def _configure(folder: Path, parameters: dict[str, Any]) -> Path:
+    """The project's configuration, but for the parameters: they are the cell's alone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree("conf", folder, ignore=shutil.ignore_patterns("parameters*"))
+    text = yaml.safe_dump(parameters)
+    (folder / "base/parameters.yml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def _decoded(study: Study, dataset: str, params: DatasetParams) -> Path:
+    """Prepared pixels of a dataset, which its cells of one size have in common."""
+    size = f"{params.image_size}-{params.resize}"
+    return WORK / study.name / "decoded" / f"{dataset}-{size}"
 
 
 def _share(folder: Path, link: Path) -> None:
@@ -120,7 +136,7 @@ def describe_data(folder: Path, study: Study, dataset: str) -> None:
         DataError: it is not there, or has errors.
     """
     params = study.dataset_params(dataset)
-    reading = read_dataset(params, 0, _decoded(study, dataset))
+    reading = read_dataset(params, 0, _decoded(study, dataset, params))
     manifest = make_manifest(reading, params)
     counts = manifest["defect_type"].value_counts().sort_index()
     facts = {"data_hash": data_hash(manifest), "images": {k: int(v) for k, v in counts.items()}}

@@ -155,9 +155,9 @@ class Study(Section):
 
         for cell in self.cells():
             self.parameters(cell)
+        tried = self._tried()
         for name in self.grid.strategy:
-            section = merged(self.recipe.get("synthesis", {}), self._synthesis(name))
-            check_strategies(SynthesisParams.model_validate(section))
+            check_strategies(SynthesisParams.model_validate(tried[name]))
 
     def cells(self) -> list[Cell]:
         """All cells, in the order in which they are to be run."""
@@ -196,7 +196,7 @@ class Study(Section):
             "seed": cell.seed,
             "dataset": self.dataset(cell.dataset),
             "tags": self._tags(cell),
-            "transfer": {"strategies": {n: self._synthesis(n) for n in self.grid.strategy}},
+            "transfer": {"strategies": self._tried()},
         }
         if cell.strategy is not None:
             chosen["synthesis"] = self._synthesis(cell.strategy)
@@ -244,6 +244,11 @@ class Study(Section):
 
     def _synthesis(self, strategy: str) -> Parameters:
         return {"strategy": strategy} | self.strategies[strategy]
+
+    def _tried(self) -> Parameters:
+        """Every strategy in full: nothing of a cell's own changes what it is tried on."""
+        common = merged(SynthesisParams().model_dump(mode="json"), self.recipe.get("synthesis", {}))
+        return {name: merged(common, self._synthesis(name)) for name in self.grid.strategy}
 
     def _tags(self, cell: Cell) -> dict[str, str]:
         tags = {"study": self.name, "cell": cell.name, "method": cell.method}

@@ -1,5 +1,6 @@
 """Checkpoints: written atomically, resumed only by the same experiment."""
 
+import hashlib
 import os
 import pickle
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,10 +24,19 @@ from daf_pipelines.locks import locked
 
 MEBIBYTE = 2**20
 FORMAT = 2
+CODE = "models", "synthesis", "training", "baselines"
 SPACING = 10.0  # times that the last write took, until the next periodic one
 
 
 NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, KeyError)  # what torch.load says of others
+
+
+@lru_cache
+def code_hash() -> str:
+    """Hash of the code that decides what is learnt: a training must not go on in another one."""
+    package = Path(__file__).parents[1]
+    files = [file for name in CODE for file in sorted((package / name).rglob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 class CheckpointError(DAFError):
@@ -84,7 +95,7 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                torch.save({"format": FORMAT} | state, file)
+                torch.save({"format": FORMAT, "code": code_hash()} | state, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
@@ -109,7 +120,7 @@ class Checkpoint:
         """The saved state, or ``None`` where there is none.
 
         Raises:
-            CheckpointError: the file is damaged, or of another version of this project.
+            CheckpointError: the file is damaged, or other code than this wrote it.
         """
         if not self.path.is_file():
             return None
@@ -119,12 +130,14 @@ class Checkpoint:
             raise self._unreadable(f"it is damaged ({type(error).__name__})") from error
         if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
             raise self._unreadable("another version of this project wrote it")
+        if state.pop("code", None) != code_hash():
+            raise self._unreadable("the code of models, synthesis or training has changed since")
         return state
 
     def _unreadable(self, reason: str) -> CheckpointError:
         return CheckpointError(
-            f"The checkpoint {self.path} cannot be read: {reason}. Remove it, and the same command "
-            "starts this phase again."
+            f"The checkpoint {self.path} cannot be resumed: {reason}. Remove it, and the same "
+            "command starts this phase again."
         )
 
 
