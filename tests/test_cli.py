@@ -156,6 +156,16 @@ class TestOptions:
         assert str(project.folder) in text
         assert project.runs() == []
 
+    def test_what_comes_after_the_training_is_checked_before_it(
+        self, project: SmallProject
+    ) -> None:
+        text = message(project.invoke("--pipelines", "__default__,inference"))
+        assert "inference.images is not set" in text
+        tried = {"transfer": {"strategies": {"nsa": {"foregruond": "object"}}}}
+        text = message(project.invoke("--pipelines", "__default__,strategy_transfer", **tried))
+        assert "transfer.strategies.nsa.foregruond" in text
+        assert project.runs() == []
+
     @pytest.mark.parametrize("name", ["textures.npy", "synthesis.json"])
     def test_missing_file_between_stages(
         self, elpv_project: SmallProject, tmp_path: Path, name: str

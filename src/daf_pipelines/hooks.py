@@ -25,10 +25,11 @@ class ParameterHooks:
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Refuse unknown names, unusable weights and devices before the first node."""
         made = pipeline.all_outputs()
-        if "student" in made:
-            self._check_daf()
-        elif "baseline_history" in made:
-            self._check_baseline()
+        trains = made & {"student", "baseline_history"}
+        if trains:
+            from daf_pipelines.training.experiment import check_run
+
+            check_run(self._params, is_daf="student" in trains)
         elif made & {"synthetic_validation", "strategy_gallery"}:
             from daf_pipelines.training.experiment import check_strategies
 
@@ -38,27 +39,10 @@ class ParameterHooks:
 
             tried = self._params.transfer
             other_strategies(self._params.synthesis, tried.strategies, tried.repeats)
-        if "predictions" in made:
+        if {"detector", "predictions"} <= made:  # hours before they are looked for
             from daf_pipelines.scoring.inference import list_images
 
             list_images(self._params.inference)
-
-    def _check_daf(self) -> None:
-        from daf_pipelines.training.experiment import check_names
-        from daf_pipelines.training.loop import choose_device
-
-        params = self._params
-        check_names(params.dataset, params.synthesis, params.model)
-        for phase in (params.teacher_student_training, params.decoder_training):
-            choose_device(phase.device)
-
-    def _check_baseline(self) -> None:
-        from daf_pipelines.training.experiment import check_baseline
-        from daf_pipelines.training.loop import choose_device
-
-        params = self._params
-        check_baseline(params.dataset, params.synthesis, params.model.teacher, params.baseline)
-        choose_device(params.baseline.device)
 
     @hook_impl
     def before_node_run(self, inputs: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import yaml
 from daf_pipelines.errors import DAFError, ParameterError
 from daf_pipelines.pipeline_registry import EXPERIMENT
 from daf_pipelines.run_parameters import RunParameters
+from daf_pipelines.scoring.transfer import other_strategies
 from daf_pipelines.study import plan
 from daf_pipelines.study.plan import Cell, Study, merged
 
@@ -32,7 +33,7 @@ BASE: dict[str, Any] = {
     },
     "recipe": {
         "dataset": {"image_size": 96, "resize": "pad"},
-        "model": {"decoder": {"width": 32}},
+        "model": {"decoder": {"width": 32}, "discrepancy": {"structure": "squared"}},
         "decoder_training": {"length": 7},
     },
 }
@@ -99,6 +100,15 @@ class TestParameters:
         for cell in study.cells():
             assert list(study.parameters(cell).transfer.strategies) == ["draem", "on_object"]
 
+    def test_what_a_strategy_changes_is_not_in_the_outliers_of_others(self, tmp_path: Path) -> None:
+        study = read(tmp_path, {"recipe": {"synthesis": {"match_grey": False}}})
+        params = study.parameters(Cell("parts", "on_object", "daf", 0))
+        assert params.synthesis.foreground == "object"
+        found = other_strategies(params.synthesis, params.transfer.strategies, 1)
+        assert found["on_object"].foreground == "object"
+        assert found["draem"].foreground != "object"
+        assert not found["draem"].match_grey
+
     def test_tags_tell_the_study_and_the_names_in_it(self, tmp_path: Path) -> None:
         study = read(tmp_path)
         tags = study.parameters(study.cell("parts-on_object-bare-0")).tags
@@ -160,6 +170,21 @@ class TestMistakes:
     ) -> None:
         study = read(tmp_path, changes)
         with pytest.raises(DAFError, match=message):
+            study.check()
+
+    @pytest.mark.parametrize(
+        ("method", "told"),
+        [
+            ({"decoder_training": {"device": "cuda:99"}}, "cuda:99"),
+            ({"model": {"student": {"backbone": "resnet81"}}}, "resnet81"),
+            ({"model": {"teacher": {"weights": "no/such/file.pt"}}}, "no/such/file.pt"),
+        ],
+    )
+    def test_what_cannot_be_trained(
+        self, method: dict[str, Any], told: str, tmp_path: Path
+    ) -> None:
+        study = read(tmp_path, {"methods": {"bare": method}})
+        with pytest.raises(DAFError, match=f"study.yml, cell parts-.*-bare-.: .*{told}"):
             study.check()
 
     def test_no_study(self, tmp_path: Path) -> None:

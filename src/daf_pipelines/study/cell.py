@@ -16,13 +16,13 @@ import yaml
 from daf_pipelines.errors import DAFError
 from daf_pipelines.parameters import DatasetParams
 from daf_pipelines.resources import git_commit, machine
+from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.sources.folders import written_file
 from daf_pipelines.sources.manifest import data_hash, make_manifest, read_dataset
 from daf_pipelines.study import processes
 from daf_pipelines.study.plan import Cell, Study
 
 WORK = Path("data/study")
-UNKEPT = {"inference", "comparison", "study"}  # sections that no cell reads
 DIGITS = 9  # a float32 exactly: rounding must not make ties
 TAIL = 15  # lines of the log that an error shows
 
@@ -44,10 +44,9 @@ def run_cell(folder: Path, study: Study, cell: Cell) -> None:
     work.mkdir(parents=True, exist_ok=True)
     params = study.parameters(cell)
     _share(_decoded(study, cell.dataset, params.dataset), work / "02_intermediate/decoded")
-    parameters = params.model_dump(mode="json", exclude=UNKEPT)
     run = {
         "pipelines": study.pipelines(cell),
-        "conf_source": str(_configure(work / "conf", parameters)),
+        "conf_source": str(_configure(work / "conf", params)),
         "params": {"data_dir": str(work)},
     }
     (work / "run.yml").write_text(yaml.safe_dump({"run": run}), encoding="utf-8")
@@ -58,11 +57,11 @@ def run_cell(folder: Path, study: Study, cell: Cell) -> None:
     shutil.rmtree(work)
 
 
-def _configure(folder: Path, parameters: dict[str, Any]) -> Path:
+def _configure(folder: Path, params: RunParameters) -> Path:
     """The project's configuration, but for the parameters: they are the cell's alone."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree("conf", folder, ignore=shutil.ignore_patterns("parameters*"))
-    text = yaml.safe_dump(parameters)
+    text = yaml.safe_dump(params.model_dump(mode="json"))
     (folder / "base/parameters.yml").write_text(text, encoding="utf-8")
     return folder
 

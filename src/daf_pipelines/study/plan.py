@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from daf_pipelines.errors import ParameterError
+from daf_pipelines.errors import DAFError, ParameterError
 from daf_pipelines.parameters import DatasetParams, Section, SynthesisParams
 from daf_pipelines.run_parameters import RunParameters
 
@@ -148,16 +148,23 @@ class Study(Section):
         """Refuse what cannot work in any cell, before the first is run.
 
         Raises:
-            DataError: no such folder of textures.
-            ParameterError: an unknown parameter or strategy, or a value that cannot be.
+            DAFError: of the first cell that cannot be trained, as
+                :func:`~daf_pipelines.training.experiment.check_run` tells.
         """
-        from daf_pipelines.training.experiment import check_strategies
+        from daf_pipelines.training.experiment import check_run, check_strategies
 
         for cell in self.cells():
             self.parameters(cell)
         tried = self._tried()
         for name in self.grid.strategy:
             check_strategies(SynthesisParams.model_validate(tried[name]))
+        # Seeds and strategies need no other networks.
+        of_method = {(cell.dataset, cell.method): cell for cell in self.cells()}
+        for cell in of_method.values():
+            try:
+                check_run(self.parameters(cell), is_daf=self.pipelines(cell) != BASELINE)
+            except DAFError as error:
+                raise type(error)(f"{STUDY_FILE}, cell {cell.name}: {error}") from error
 
     def cells(self) -> list[Cell]:
         """All cells, in the order in which they are to be run."""

@@ -19,15 +19,37 @@ from daf_pipelines.parameters import (
     TeacherStudentTrainingParams,
     fingerprint,
 )
+from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.sources.image_set import ImageSet, check_dataset
 from daf_pipelines.sources.registry import check_source_name
 from daf_pipelines.synthesis.configured import configured_strategy
 from daf_pipelines.synthesis.textures import find_textures
 from daf_pipelines.synthesis.validation import identity as synthesis_identity
+from daf_pipelines.training.loop import choose_device
 
 # Where and how often something is computed does not change what comes out.
 _INCIDENTAL = {"device", "checkpoint_every"}
 DRAEM_STRIDE = 32
+
+
+def check_run(params: RunParameters, *, is_daf: bool) -> None:
+    """Refuse a training that cannot work, before anything else takes time.
+
+    Args:
+        params: Of the run.
+        is_daf: Whether it trains DAF, or the method of section ``baseline``.
+
+    Raises:
+        DAFError: As :func:`check_names`, :func:`check_baseline` and
+            :func:`~daf_pipelines.training.loop.choose_device` tell.
+    """
+    if is_daf:
+        check_names(params.dataset, params.synthesis, params.model)
+        for phase in (params.teacher_student_training, params.decoder_training):
+            choose_device(phase.device)
+    else:
+        check_baseline(params.dataset, params.synthesis, params.model.teacher, params.baseline)
+        choose_device(params.baseline.device)
 
 
 def check_names(dataset: DatasetParams, synthesis: SynthesisParams, model: ModelParams) -> None:
