@@ -117,8 +117,8 @@ def _by_path(file: Path) -> pd.DataFrame:
 
 
 def _in_words(facts: dict[str, str]) -> str:
-    """As "AMD EPYC, 1 threads, Linux, torch 2.14.1"."""
-    return "{processor}, {threads} threads, {system}, torch {torch}".format(**facts)
+    """As "AMD EPYC, threads: 2, Linux, torch 2.14.1"."""
+    return "{processor}, threads: {threads}, {system}, torch {torch}".format(**facts)
 
 
 def numbered(groups: "pd.Series[Any]") -> list[int]:
