@@ -54,6 +54,7 @@ def tables(study_readout: Readout) -> tuple[pd.DataFrame, ...]:
         study_readout.rank_stability,
         study_readout.recommendation,
         study_readout.regrets,
+        study_readout.choices,
     )
 
 

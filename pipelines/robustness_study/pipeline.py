@@ -31,6 +31,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "study_rank_stability",
                     "study_recommendation",
                     "study_regrets",
+                    "study_choices",
                 ],
                 name="tabulate_study",
             ),

@@ -18,7 +18,7 @@ from small_project import SmallProject
 STRATEGIES = ("draem", "nsa")
 TABLES = {
     *("study", "study_robustness", "study_comparisons", "study_seed_tests"),
-    *("study_rank_stability", "study_recommendation", "study_regrets"),
+    *("study_rank_stability", "study_recommendation", "study_regrets", "study_choices"),
 }
 DECLARED = """
 name: study

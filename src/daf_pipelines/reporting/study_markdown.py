@@ -20,6 +20,7 @@ from daf_pipelines.reporting.study_words import (
 )
 from daf_pipelines.reporting.words import or_dash
 from daf_pipelines.study.readout import Readout
+from daf_pipelines.study.recommendation import PRIMARY
 from daf_pipelines.study.results import Data, name_of
 from daf_pipelines.study.robustness import REFERENCE
 
@@ -129,11 +130,13 @@ def _published(readout: Readout) -> Iterator[str]:
 def _recommendation(readout: Readout) -> Iterator[str]:
     yield "## Which strategy, without any defect?"
     yield which_strategy(readout)
-    best = study_tables.best_criterion(readout, REFERENCE, PAGE_TARGET)
-    if best:
-        yield _table(study_tables.regrets(readout, REFERENCE, PAGE_TARGET))
-        yield f"What {best} chooses:"
-        yield _table(study_tables.choices(readout, REFERENCE, PAGE_TARGET, best))
+    regrets = study_tables.regrets(readout, REFERENCE, PAGE_TARGET)
+    if regrets.rows:
+        yield _table(regrets)
+    choices = study_tables.choices(readout, REFERENCE, PAGE_TARGET)
+    if choices.rows:
+        yield f"What {PRIMARY} chooses:"
+        yield _table(choices)
     chosen = study_tables.without_defects(readout, REFERENCE)
     if chosen.rows:
         yield "What each criterion chooses, by image AUROC on held-out normals and their outliers:"

@@ -27,6 +27,7 @@ from daf_pipelines.reporting.study_words import (
 )
 from daf_pipelines.reporting.words import or_dash
 from daf_pipelines.study.readout import Readout
+from daf_pipelines.study.recommendation import PRIMARY
 from daf_pipelines.study.results import Data, name_of, ordered
 from daf_pipelines.study.robustness import REFERENCE
 
@@ -45,7 +46,6 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
     Returns:
         HTML that encodes as UTF-8 whatever the names hold, below 5 MB.
     """
-    best = study_tables.best_criterion(readout, REFERENCE, PAGE_TARGET)
     pictures = _pictures(images)
     return page_template("study.html").render(
         title="Robustness to the synthesis strategy",
@@ -68,9 +68,9 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         ranks=study_tables.rank_stability(readout),
         published=published(readout),
         which_strategy=which_strategy(readout),
-        best=best,
+        primary=PRIMARY,
         regrets=study_tables.regrets(readout, REFERENCE, PAGE_TARGET),
-        choices=study_tables.choices(readout, REFERENCE, PAGE_TARGET, best or ""),
+        choices=study_tables.choices(readout, REFERENCE, PAGE_TARGET),
         chosen=study_tables.without_defects(readout, REFERENCE),
         coverage=study_tables.coverage(readout),
         method=method(readout),

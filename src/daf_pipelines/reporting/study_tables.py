@@ -12,7 +12,7 @@ from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.words import or_dash
 from daf_pipelines.study.claim import SIGNIFICANT, p_text, signed
 from daf_pipelines.study.readout import Readout
-from daf_pipelines.study.recommendation import ALWAYS
+from daf_pipelines.study.recommendation import ALWAYS, PRIMARY
 from daf_pipelines.study.results import Cell, Data, name_of, ordered
 from daf_pipelines.study.robustness import STATISTICS, complete_seeds
 
@@ -220,8 +220,8 @@ def _criterion(name: str) -> str:
     return f"{criterion}, {SHORT[measure]}" if measure in METRICS else name
 
 
-def choices(readout: Readout, method: str, target: str, criterion: str) -> Table:
-    """What one criterion chooses on each dataset, category and seed, beside the oracle."""
+def choices(readout: Readout, method: str, target: str) -> Table:
+    """What the primary criterion chooses on each dataset, category and seed, beside the oracle."""
     table = readout.recommendation
     part = table[table["method"].eq(method) & table["target"].eq(target)]
     random = part[part["criterion"].eq("random")]
@@ -233,7 +233,7 @@ def choices(readout: Readout, method: str, target: str, criterion: str) -> Table
             f"{row['regret']:.3f}",
             f"{expected[row['dataset'], row['category'], row['seed']]:.3f}",
         ]
-        for row in part[part["criterion"].eq(criterion)].to_dict(orient="records")
+        for row in part[part["criterion"].eq(PRIMARY)].to_dict(orient="records")
     ]
     columns = ["data", "seed", "chosen", SHORT[target], "oracle", "its value", "regret"]
     return Table([*columns, "at random"], rows)
@@ -256,14 +256,6 @@ def without_defects(readout: Readout, method: str) -> Table:
     ]
     names = [str(name).removesuffix(" image_auroc") for name in chosen.columns]
     return Table(["data", "seed", *names], rows)
-
-
-def best_criterion(readout: Readout, method: str, target: str) -> str | None:
-    """The criterion with the smallest mean regret, as the advice names it; None: there is none."""
-    table = readout.regrets
-    is_of = table["method"].eq(method) & table["target"].eq(target) & table["p_value"].notna()
-    found = table[is_of].sort_values("mean_regret", kind="stable")["criterion"]
-    return None if found.empty else str(found.iloc[0])
 
 
 def coverage(readout: Readout) -> Table:
