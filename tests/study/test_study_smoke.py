@@ -22,6 +22,7 @@ from daf_pipelines.study.results import read_cells
 from project_copy import ProjectCopy, copy_project, invert
 
 SMOKE = "studies/smoke"
+KEDRO = (sys.executable, "-m", "kedro", "run")
 STUDY = (sys.executable, "-m", "daf_pipelines.study")
 
 
@@ -121,6 +122,11 @@ class TestSmokeStudy:
         project.execute(*STUDY, "run", SMOKE)
         check_cells(project, declared)
         check_runs(project)
+        readout = f"study.folder={SMOKE},study.replicates=100"
+        project.execute(*KEDRO, "--pipelines", "robustness_study", "--params", readout)
+        document = (project.folder / "data/08_reporting/study.md").read_text(encoding="utf-8")
+        assert "- cells: 2 of 2" in document
+        assert "This study says nothing of it" in document  # DAF alone
         assert to_run(project) == set()
         # In git, so that they are known as finished in every clone.
         made = {f"{SMOKE}/cells/{name}.json" for name in declared}

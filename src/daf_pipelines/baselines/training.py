@@ -30,9 +30,9 @@ from daf_pipelines.parameters import SynthesisParams, TeacherParams
 from daf_pipelines.sources.image_set import ImageSet
 from daf_pipelines.training.batches import Batches
 from daf_pipelines.training.loop import choose_device
+from daf_pipelines.training.phases import PHASES
 
 SEEN_AT_ONCE = 32
-DECODER_PHASE = 1  # DRAEM gets the outliers that DAF's decoder gets
 HISTORY = ["step", "learning_rate", "loss"]
 
 
@@ -211,13 +211,13 @@ def draem_batches(
     seed: int,
     device: torch.device,
 ) -> Batches:
-    """The batches of DAF's decoder, in another size; textures and foregrounds may be empty."""
+    """Batches of the outliers of DAF's decoder; textures and foregrounds may be empty."""
     return Batches(
         as_tensor(train_images),
         synthesis=synthesis,
         textures=torch.from_numpy(textures) if len(textures) else None,
         seed=seed,
-        phase=DECODER_PHASE,
+        phase=PHASES.index("decoder"),
         batch_size=batch_size,
         device=device,
         boxes=train_images.boxes,

@@ -251,23 +251,19 @@ def _pixel_metrics(normals: Floats, defects: Floats, overlaps: Floats) -> Replic
         }
 
 
-def interval(
-    point: float, replicates: Floats, centre: float | None = None, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of a metric in [0, 1], widened where it would not contain the value.
+def interval(point: float, replicates: Floats, centre: float | None = None) -> tuple[float, float]:
+    """95 % percentile interval of a metric in [0, 1], widened where it would miss the value.
 
     Args:
         point: The metric's value.
         replicates: Its values in the resamples, (B,).
         centre: Its value for weights of 1, computed as the replicates are; None: `point`.
-        level: Coverage.
 
     Returns:
         The lower and the upper end.
     """
-    tail = (1 - level) / 2
     shift = point - (point if centre is None else centre)
-    low, high = np.nanquantile(replicates, [tail, 1 - tail]) + shift
+    low, high = np.nanquantile(replicates, [0.025, 0.975]) + shift
     return max(min(float(low), point), 0.0), min(max(float(high), point), 1.0)
 
 

@@ -49,7 +49,7 @@ class Batches:
         synthesis: strategy of the outliers.
         textures: texture bank, or ``None``.
         seed: seed of the experiment.
-        phase: name of the training phase; phases see different outliers.
+        phase: number of the training phase; phases see different outliers.
         batch_size: images a batch.
         device: where batches are made.
         shuffle: a new order every epoch; False: always the given one.
