@@ -126,6 +126,12 @@ class TestBackbone:
         torch.manual_seed(seed)
         return torch.cat([p.flatten() for p in Backbone(SMALL).parameters()])
 
+    def test_nothing_is_dropped_at_random(self):
+        """TinyViT drops paths in training: a resumed one would end in other weights."""
+        student = Backbone("tiny_vit_5m_224").train()
+        image = torch.rand(2, 3, 224, 224)
+        assert all(a.equal(b) for a, b in zip(student(image), student(image), strict=True))
+
     def test_the_deepest_of_several_features_at_one_stride(self):
         # VGG has one feature a stride; here the positions are what counts.
         assert check_backbone("resnet18") == (1, 2, 3)

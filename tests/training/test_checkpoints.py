@@ -374,7 +374,7 @@ def test_code_is_not_run_on_loading(checkpoint):
 class TestUnreadable:
     def refused(self, checkpoint, reason):
         return pytest.raises(
-            CheckpointError, match=f"{re.escape(str(checkpoint.path))} cannot be read: {reason}"
+            CheckpointError, match=f"{re.escape(str(checkpoint.path))} cannot be used: {reason}"
         )
 
     @pytest.mark.parametrize("kept", [0, 1, 0.5])
@@ -390,6 +390,12 @@ class TestUnreadable:
         checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
         with self.refused(checkpoint, r"it is damaged \(\w+\)\. Remove it"):
+            checkpoint.load()
+
+    def test_of_other_code(self, checkpoint, monkeypatch):
+        checkpoint.save({"step": 1})
+        monkeypatch.setattr("daf_pipelines.training.checkpoints.code_hash", lambda: "of an edit")
+        with self.refused(checkpoint, "the code of models, synthesis or training has changed"):
             checkpoint.load()
 
     def test_of_another_version(self, checkpoint):

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import timm
 import torch
+from timm.layers import DropPath
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
@@ -215,7 +216,17 @@ def _create(
         raise WeightsError(
             f"The weights do not fit the backbone '{name}': {_first_line(error)}"
         ) from error
-    return _cut(network)
+    return _without_chance(_cut(network))
+
+
+def _without_chance(network: nn.Module) -> nn.Module:
+    """Drop nothing at random, as timm's Swin does by default: a step is a function of its batch."""
+    for module in network.modules():
+        if isinstance(module, DropPath):
+            module.drop_prob = 0.0
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return network
 
 
 @contextmanager

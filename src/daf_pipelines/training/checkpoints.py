@@ -48,7 +48,8 @@ class Checkpoint:
     """The last saved state of one training phase.
 
     All randomness of training is a function of seed and step, so weights, optimiser and step
-    are the whole state: a resumed run ends in the weights of an undisturbed one.
+    are the whole state: on a CPU a resumed run ends in the weights of an undisturbed one. (CUDA
+    adds up in no fixed order.)
 
     Attributes:
         path: file of the checkpoint; its name carries the fingerprint of the experiment, so the
@@ -136,7 +137,7 @@ class Checkpoint:
 
     def _unreadable(self, reason: str) -> CheckpointError:
         return CheckpointError(
-            f"The checkpoint {self.path} cannot be resumed: {reason}. Remove it, and the same "
+            f"The checkpoint {self.path} cannot be used: {reason}. Remove it, and the same "
             "command starts this phase again."
         )
 
