@@ -275,3 +275,24 @@ class TestMacroAverage:
 
     def test_no_rows(self):
         assert macro_average(pd.DataFrame(columns=["image_auroc"]), ["image_auroc"]) == {}
+
+
+def test_intervals_of_groups():
+    """Four near copies of each image: the metrics are those of the images, and so are intervals."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 30)
+    scores = rng.normal(size=60) + labels
+    maps, masks = np.zeros((60, 4, 4), np.float32), np.zeros((60, 4, 4), np.uint8)
+    masks[30:, 1:3, 1:3] = 1
+    maps += scores[:, None, None] / 4 + rng.random(maps.shape) + masks
+
+    def width(repeats, groups):
+        test_set = (np.repeat(x, repeats, axis=0) for x in (scores, labels, labels, maps, masks))
+        found = assess(*test_set, groups=groups, replicates=400).metrics
+        return {name: np.ptp(found["intervals"][name]) for name in ("image_auroc", "pixel_ap")}
+
+    single, copies = width(1, None), width(4, None)
+    together = width(4, np.repeat(np.arange(60), 4).astype(str))
+    for name, of_images in single.items():
+        assert together[name] == pytest.approx(of_images, rel=0.2)
+        assert copies[name] < 0.65 * of_images
