@@ -50,7 +50,7 @@ class Toy:
             **({"length": 12, "learning_rate": 0.05, "checkpoint_every": 4} | params)
         )
         self.checkpoint = Checkpoint.of(tmp_path, "toy", fingerprint)
-        self.killed_at = killed_at
+        self.killed_at, self.began = killed_at, time.monotonic()
         self.seen = []
 
     def losses(self, batch):
@@ -65,7 +65,7 @@ class Toy:
 
     def run(self):
         arguments = (self.modules, Numbers(), self.losses, self.params, self.checkpoint)
-        return run_phase("toy", *arguments)
+        return run_phase("toy", *arguments, began=self.began)
 
     @property
     def weights(self):
@@ -375,6 +375,11 @@ class TestHistory:
         assert result.history["step"].tolist() == list(range(12))
         assert result.history["epoch"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
         assert result.seconds > 0
+
+    def test_what_is_prepared_is_part_of_its_time(self, tmp_path):
+        toy = Toy(tmp_path)
+        toy.began -= 50
+        assert toy.run().seconds > 50
         assert result.history["a"].iloc[-1] < result.history["a"].iloc[0]
 
     def test_of_no_steps_can_be_written_and_read(self, tmp_path):

@@ -36,7 +36,7 @@ class PhaseResult:
 
     Attributes:
         history: one row a step: ``step``, ``epoch``, ``learning_rate`` and each loss term.
-        seconds: time spent training, over all sessions of a resumed phase.
+        seconds: time spent on it and on what it needs, over all sessions of a resumed phase.
     """
 
     history: pd.DataFrame
@@ -71,6 +71,7 @@ def run_phase(
     losses_of: Callable[[Batch], Losses],
     params: PhaseParams,
     checkpoint: Checkpoint,
+    began: float,
 ) -> PhaseResult:
     """Train ``modules`` for the phase's length, resuming from ``checkpoint`` where it exists.
 
@@ -81,6 +82,8 @@ def run_phase(
         losses_of: loss terms of a batch; their sum is minimised.
         params: length, optimiser and schedule.
         checkpoint: where the state is kept.
+        began: when work on the phase began, by ``time.monotonic()``: what was prepared for it is
+            part of its time.
 
     The first SIGINT or SIGTERM ends it after the step at hand, with a checkpoint.
 
@@ -90,7 +93,7 @@ def run_phase(
         TrainingDivergedError: a loss term, or a weight, is not finite.
         TrainingInterruptedError: SIGINT or SIGTERM asked for it.
     """
-    training = _Training(name, modules, batches, losses_of, params)
+    training = _Training(name, modules, batches, losses_of, params, began)
     with checkpoint.reserved(), Interruption() as interruption:
         try:
             _train(training, checkpoint, interruption)
@@ -155,6 +158,7 @@ class _Training:
         batches: Batches,
         losses_of: Callable[[Batch], Losses],
         params: PhaseParams,
+        began: float,
     ) -> None:
         self.name, self.params = name, params
         self.steps = total_steps(params, batches.steps_per_epoch)
@@ -164,7 +168,7 @@ class _Training:
         self._optimiser = torch.optim.AdamW(
             modules.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay
         )
-        self._began = time.monotonic()
+        self._began = began
         self._unfetched: list[tuple[tuple[int, int, float], Tensor]] = []
 
     @property

@@ -5,8 +5,9 @@ one with ``train_student``.
 """
 
 import functools
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,6 +58,7 @@ class TrainingData:
         checkpoints: folder of the checkpoints.
         boxes: where the images lie, the rest being padding; None: everywhere.
         foregrounds: where the object is in each image, bool ``(N, H, W)``, or ``None``.
+        began: when work on the phase began, by ``time.monotonic()``.
     """
 
     images: Tensor
@@ -67,6 +69,7 @@ class TrainingData:
     checkpoints: Path
     boxes: Sequence[Box] | None = None
     foregrounds: Tensor | None = None
+    began: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(
@@ -191,7 +194,7 @@ def _run(
     warn_of_emulation(name, params, device)
     batches = data.batches(PHASES.index(name), params, device)
     checkpoint = Checkpoint.of(data.checkpoints, name, data.fingerprint)
-    return run_phase(name, modules, batches, losses, params, checkpoint)
+    return run_phase(name, modules, batches, losses, params, checkpoint, data.began)
 
 
 def _needs_normals(model: DAF, params: DecoderTrainingParams) -> bool:
