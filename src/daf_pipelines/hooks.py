@@ -36,9 +36,12 @@ class ParameterHooks:
             check_strategies(self._params.synthesis)
         if "transfer" in made:
             from daf_pipelines.scoring.transfer import other_strategies
+            from daf_pipelines.training.experiment import check_strategies
 
             tried = self._params.transfer
-            other_strategies(self._params.synthesis, tried.strategies, tried.repeats)
+            found = other_strategies(self._params.synthesis, tried.strategies, tried.repeats)
+            for synthesis in found.values():
+                check_strategies(synthesis)
         if {"detector", "predictions"} <= made:  # hours before they are looked for
             from daf_pipelines.scoring.inference import list_images
 

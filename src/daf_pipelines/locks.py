@@ -1,17 +1,14 @@
 """Locks that keep two processes off the same files."""
 
 import contextlib
+import fcntl
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from daf_pipelines.errors import DAFError
-
-if sys.platform != "win32":
-    import fcntl
 
 LOG = logging.getLogger(__name__)
 OTHER_FOLDER = "; or use another folder, with --params data_dir=FOLDER"
@@ -65,8 +62,6 @@ def _acquire(file: Path, what: str, patient: bool, otherwise: str) -> int:
 
 
 def _lock(descriptor: int, file: Path, what: str, patient: bool, otherwise: str) -> None:
-    if sys.platform == "win32":
-        return  # nothing is locked there
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -2,12 +2,13 @@
 
 import platform
 import re
+import resource
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-CODE = "src", "pipelines", "conf", "pyproject.toml", "constraints.txt"
+CODE = "src", "pipelines", "conf", "studies/*/study.yml", "pyproject.toml", "constraints.txt"
 STATUS, CPU = Path("/proc/self/status"), Path("/proc/cpuinfo")
 
 
@@ -17,8 +18,6 @@ def peak_rss_mib() -> float:
     own = re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text()) if STATUS.is_file() else None
     if own:
         return int(own[1]) / 2**10
-    import resource  # not on Windows
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -52,7 +51,11 @@ def git_commit(folder: Path) -> str:
 def _git(folder: Path, *arguments: str) -> str:
     try:
         result = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False
+            ["git", "--no-optional-locks", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except OSError:  # git is not installed
         return ""

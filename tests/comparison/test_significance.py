@@ -64,6 +64,18 @@ class TestDifferences:
         assert difference.delta == expected
         assert difference.low < expected < difference.high
 
+    def test_groups_that_one_run_knows(self, images: dict[str, Any]) -> None:
+        """An older run has none: whichever is the baseline, images of a group go together."""
+        old, ungrouped = make_run(0, images), make_run(1, images, quality=1.4)
+        assert ungrouped.scores is not None
+        names = [f"part {k // 6}" for k in range(len(ungrouped.scores))]
+        new = replace(ungrouped, scores=ungrouped.scores.assign(group=names))
+        there, back = compared(new, old), compared(old, new)
+        for name in METRICS:
+            a, b, apart = (known(f, name) for f in (there, back, compared(ungrouped, old)))
+            assert (a.low, a.high, a.p_value) == pytest.approx((-b.high, -b.low, b.p_value))
+            assert (a.low, a.high) != pytest.approx((apart.low, apart.high))
+
     def test_same_seed_same_values(self, images: dict[str, Any]) -> None:
         one, other = make_run(0, images), make_run(1, images)
         assert compared(one, other) == compared(one, other)

@@ -120,7 +120,7 @@ class TestGroups:
 
     def test_coverage(self):
         """Six near copies of each object, as the magnetic tiles' exposures: with copies drawn one
-        by one, intervals of 95 % have the truth half as often as they miss it."""
+        by one, intervals of 95 % have the truth about half of the time."""
         truth = 0.76025
         rng = np.random.default_rng(0)
         labels = np.repeat([0, 1], 40)

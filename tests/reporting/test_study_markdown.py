@@ -125,10 +125,10 @@ class TestParts:
     def test_few_images_are_told(self):
         cells = made_study(quality, methods=("daf", "draem"), strategies=STRATEGIES, anomalous=8)
         text = document(cells)
-        assert "**Fewer than 20 test images of a class**: on elpv mono" in text
+        assert "**Fewer than 20 test images, or groups, of a class**: on elpv mono" in text
         verdicts = [line for line in text.splitlines() if line.startswith("- elpv mono, against")]
         assert verdicts
-        assert all("test images of a class: p is too small" in line for line in verdicts)
+        assert all("groups, of a class: p is too small" in line for line in verdicts)
 
     def test_hardly_trained_methods_are_told(self, cells):
         study = Study.read(Path(__file__).parents[2] / "studies/robustness")

@@ -13,7 +13,6 @@ from daf_pipelines.study.claim import (
     decide,
     sensitivity,
     signed,
-    verdicts,
 )
 from daf_pipelines.study.robustness import CLAIMED
 from made_up_study import made_study, read_out_of
@@ -91,7 +90,6 @@ class TestVerdict:
 class TestConclusion:
     def test_hardly_trained_methods_get_no_verdict(self):
         readout = read(STEADY, SPREAD)
-        assert verdicts(readout.comparisons, CLAIMED) == []
         cue, draem = conclusion(
             readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ["draem"]
         )
@@ -168,19 +166,23 @@ class TestAdvice:
         assert "a strategy at random costs 0.040 of image_auroc on average, over 8 pairs" in text
         assert "always nsa, the best fixed one in hindsight, 0.005" in text
         assert "primary criterion, mean_other image_auroc, costs 0.010 (at worst 0.100)" in text
-        assert "it works better than chance (p = 0.020), use it" in text
-        assert "tried beside it the best, own image_auroc, costs 0.050" in text
+        assert "it works better than chance here (p = 0.020, as if the seeds" in text
+        assert "tried beside it (1), own image_auroc, costs 0.050" in text
 
     def test_not_shown(self):
         assert "it is not shown to work" in advice(self.summary(p_holm=0.3), "daf", "image_auroc")
 
     def test_worse_than_chance(self):
         text = advice(self.summary(mean_regret=0.045, gain=-0.005), "daf", "image_auroc")
-        assert "it does not work, as it is no better than chance" in text
+        assert "it does not work here, as it is no better than chance" in text
 
     def test_too_few(self):
         text = advice(self.summary(p_holm=0.5).assign(units=5), "daf", "image_auroc")
         assert "too few pairs for a test" in text
+
+    def test_a_primary_criterion_that_cannot_choose(self):
+        text = advice(self.summary().iloc[1:], "daf", "image_auroc")
+        assert "The primary criterion, mean_other image_auroc, cannot choose everywhere." in text
 
     def test_the_best_of_many_is_not_recommended(self):
         summary = self.summary()

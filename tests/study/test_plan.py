@@ -170,7 +170,7 @@ class TestMistakes:
     ) -> None:
         study = read(tmp_path, changes)
         with pytest.raises(DAFError, match=message):
-            study.check()
+            study.check(study.cells())
 
     @pytest.mark.parametrize(
         ("method", "told"),
@@ -185,7 +185,7 @@ class TestMistakes:
     ) -> None:
         study = read(tmp_path, {"methods": {"bare": method}})
         with pytest.raises(DAFError, match=f"study.yml, cell parts-.*-bare-.: .*{told}"):
-            study.check()
+            study.check(study.cells())
 
     def test_no_study(self, tmp_path: Path) -> None:
         with pytest.raises(ParameterError, match=r"study.yml not found. Name the folder"):
@@ -206,7 +206,7 @@ class TestStudiesOfTheProject:
     @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
     def test_they_can_be_run(self, folder: Path) -> None:
         study = Study.read(folder)
-        study.check()
+        study.check(study.cells())
         assert study.cells()
 
     @pytest.mark.parametrize("name", ["robustness", "ablations"])

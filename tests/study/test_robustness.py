@@ -109,6 +109,14 @@ class TestTable:
             row = row_of(table, metric="pixel_ap", seed=seed)
             assert (row["seeds"], row["strategies"], row["worst"]) == (1, 3, 0.1)
 
+    def test_seeds_of_other_strategies_are_not_averaged(self):
+        cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}})
+        cells += metrics_only({"daf": {"nsa": 0.1, "cutpaste": 0.2}}, seed=1)
+        cells += metrics_only({"daf": {"draem": 0.5, "nsa": 0.9}}, seed=2)
+        row = row_of(robustness_table(measured(cells)), metric="pixel_ap", seed=None)
+        assert (row["seeds"], row["strategies"]) == (2, 2)
+        assert row["worst"] == pytest.approx(0.6)
+
     def test_a_method_that_has_begun_changes_no_other(self):
         cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.9}})
         alone = row_of(robustness_table(measured(cells)), metric="pixel_ap", seed=None)
@@ -234,6 +242,21 @@ class TestComparisons:
         for name in other:
             found = row_of(all_of_them, other=name, **about)
             assert found["p_holm"] == pytest.approx(3 * found["p_value"])
+
+    def test_hardly_trained_methods_are_not_compared(self):
+        cells = made_study(lambda *_: 1.0)
+        table = comparisons_table(Measured(cells, 100, ["draem"]))
+        assert set(table["other"]) == {"daf_without_cue"}
+
+    def test_pairs_of_a_seed_for_which_one_method_lacks_a_strategy(self):
+        """As where a cell has failed: what both have of that seed is more than of any other."""
+        both = {"draem": 0.7, "nsa": 0.9}
+        cells = metrics_only({"daf": both, "draem": both | {"cutpaste": 0.8}})
+        cells += metrics_only({"daf": both | {"cutpaste": 0.8}}, seed=1)
+        found = row_of(
+            comparisons_table(measured(cells)), metric="pixel_ap", statistic="sd", other="draem"
+        )
+        assert (found["seeds"], found["pairs"], found["delta"]) == (1, 2, 0)
 
     def test_without_the_reference(self):
         cells = made_study(lambda *_: 1.0, methods=("daf_without_cue", "draem"))

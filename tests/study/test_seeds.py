@@ -127,8 +127,9 @@ class TestTables:
         assert found["p_holm"].tolist() == pytest.approx([2 / 8, 4 / 8, 4 / 8])
 
     def test_order_of_strategies_between_seeds(self):
-        cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.8, "cutpaste": 0.9}})
-        cells += metrics_only({"daf": {"draem": 0.5, "nsa": 0.4, "simple_texture": 0.1}}, seed=1)
+        cells = metrics_only({"daf": {"draem": 0.7, "nsa": 0.8}})
+        cells += metrics_only({"daf": {"draem": 0.5, "nsa": 0.4}}, seed=1)
+        cells += metrics_only({"daf": {"draem": 0.5}}, seed=2)  # has begun
         table = rank_stability_table(Measured(cells, 10))
         (row,) = table[table["metric"].eq("pixel_ap")].to_dict(orient="records")
         assert (row["order"], row["method"], row["judges"], row["items"]) == (

@@ -159,5 +159,5 @@ class TestSmokeStudy:
         # Where the images are gone, what git has of them stays.
         change(project, {"datasets": {"elpv": {"root": "data/01_raw/nowhere"}}})
         message = project.execute(*STUDY, "run", SMOKE, expect=1)
-        assert "Error: The cells of elpv were left out: " in message
+        assert "Error: Left out are the cells of elpv: " in message
         assert (project.folder / SMOKE / "data/elpv.json").exists()

@@ -394,7 +394,7 @@ class TestUnreadable:
 
     def test_of_other_code(self, checkpoint, monkeypatch):
         checkpoint.save({"step": 1})
-        monkeypatch.setattr("daf_pipelines.training.checkpoints.code_hash", lambda: "of an edit")
+        monkeypatch.setattr("daf_pipelines.training.checkpoints.CODE", "of an edit")
         with self.refused(checkpoint, "the code of models, synthesis or training has changed"):
             checkpoint.load()
 

@@ -22,7 +22,7 @@ class Pair:
         rows: Positions in the run's ``scores``, (N,).
         baseline_rows: Positions in the baseline's, of the same images.
         labels: 0 normal, 1 anomalous, (N,).
-        groups: Of the run's images, (N,), NaN for an image on its own.
+        groups: Of the images, as one of the runs knows them, (N,), NaN for an image on its own.
         reason: Why there is nothing to compare; "": there is.
     """
 
@@ -82,7 +82,7 @@ def pair_up(run: EvaluatedRun, baseline: EvaluatedRun) -> Pair:
             return _nothing(run, baseline, f"{one.name} was recorded without image scores")
         if not np.isfinite(one.scores["raw_score"]).all():
             return _nothing(run, baseline, f"{one.name} has scores that are not finite")
-    ours, theirs = _places(run), _places(baseline).drop(columns="group")
+    ours, theirs = (_places(one) for one in (run, baseline))
     both = ours.merge(theirs, on=["path", "label"], suffixes=("", "_baseline"))
     if both.empty:
         return _nothing(run, baseline, f"no test image in common with {baseline.name}")
@@ -93,7 +93,7 @@ def pair_up(run: EvaluatedRun, baseline: EvaluatedRun) -> Pair:
         both["place"].to_numpy(np.intp),
         both["place_baseline"].to_numpy(np.intp),
         both["label"].to_numpy(np.intp),
-        both["group"].to_numpy(object),
+        both["group"].fillna(both["group_baseline"]).to_numpy(object),
     )
 
 

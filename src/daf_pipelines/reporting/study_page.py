@@ -17,7 +17,7 @@ from daf_pipelines.reporting.study_words import (
     BESIDE,
     CLAIM,
     NO_CLAIM,
-    OVERVIEW,
+    OVERVIEW_IS,
     RULES,
     conclusions,
     method,
@@ -54,7 +54,7 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         command=command,
         facts=study_tables.provenance(readout),
         overview=study_tables.overview(readout),
-        overview_is=OVERVIEW,
+        overview_is=OVERVIEW_IS,
         conclusions=conclusions(readout),
         no_claim=NO_CLAIM,
         verdicts=[

@@ -30,7 +30,7 @@ BESIDE = (
     "the score (daf_without_cue; the study ablations takes the two apart), and beside DRAEM "
     "(draem)."
 )
-OVERVIEW = "Over the strategies of a method: the mean, the worst case, the range."
+OVERVIEW_IS = "Over the strategies of a method: the mean, the worst case, the range."
 NO_CLAIM = (
     f"This study says nothing of it: that takes {REFERENCE}, and {' or '.join(CLAIMED)}, tested on "
     "defects."
@@ -52,7 +52,8 @@ def told(readout: Readout, verdict: Verdict) -> str:
     """The sentence of a verdict, with what it cannot bear."""
     if not _has_few_images(readout, verdict.data):
         return verdict.sentence
-    return f"{verdict.sentence} (Fewer than {FEW_IMAGES} test images of a class: p is too small.)"
+    few = f"Fewer than {FEW_IMAGES} test images, or groups, of a class: p is too small."
+    return f"{verdict.sentence} ({few})"
 
 
 def which_strategy(readout: Readout) -> str:
@@ -164,7 +165,7 @@ def warnings(readout: Readout) -> dict[str, str]:
         )
     few = [name_of(one) for one in data if _has_few_images(readout, one)]
     if few:
-        found[f"Fewer than {FEW_IMAGES} test images of a class"] = (
+        found[f"Fewer than {FEW_IMAGES} test images, or groups, of a class"] = (
             f"on {', '.join(few)} intervals are too short and p-values too small."
         )
     return found

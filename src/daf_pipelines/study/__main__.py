@@ -44,7 +44,7 @@ def main() -> None:
 def run(folder: Path, workers: int | None, limit: int | None) -> None:
     """Run the cells that are not finished."""
     study = Study.read(folder)
-    study.check()
+    study.check(unfinished(folder, study))
     Runner(folder, study, workers).run(limit)
 
 

@@ -51,7 +51,10 @@ def run_cell(folder: Path, study: Study, cell: Cell) -> None:
     }
     (work / "run.yml").write_text(yaml.safe_dump({"run": run}), encoding="utf-8")
     commit = git_commit(Path())  # before a long run, in which another may be checked out
-    _kedro_run(cell, work)
+    try:
+        _kedro_run(cell, work)
+    finally:
+        shutil.rmtree(work / "conf")  # conf/local may hold credentials
     with written_file(folder / "cells" / f"{cell.name}.json") as partial:
         partial.write_text(_as_text(results(cell, work, commit)), encoding="utf-8")
     shutil.rmtree(work)
@@ -74,6 +77,8 @@ def _decoded(study: Study, dataset: str, params: DatasetParams) -> Path:
 
 def _share(folder: Path, link: Path) -> None:
     link.parent.mkdir(exist_ok=True)
+    if link.is_symlink():  # of an interrupted run, in which images may have had another size
+        link.unlink()
     if not link.exists():
         with suppress(OSError):  # where links are not allowed, each cell decodes for itself
             link.symlink_to(folder.resolve())

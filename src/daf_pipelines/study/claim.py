@@ -45,15 +45,14 @@ class Verdict:
     sentence: str
 
 
-def verdicts(comparisons: pd.DataFrame, hardly: Collection[str]) -> list[Verdict]:
+def verdicts(comparisons: pd.DataFrame) -> list[Verdict]:
     """The verdict for each dataset, category, metric and method without the cue.
 
     Args:
         comparisons: From :func:`~daf_pipelines.study.robustness.comparisons_table`; metrics
             without a test, those of pixels, stay without a verdict.
-        hardly: Methods that get none, as they are not trained far enough to say anything.
     """
-    tested = comparisons[comparisons["other"].isin(set(CLAIMED) - set(hardly))]
+    tested = comparisons[comparisons["other"].isin(CLAIMED)]
     rows: dict[tuple[str, ...], dict[str, dict[Any, Any]]] = {}
     for row in tested.to_dict(orient="records"):
         key = row["dataset"], row["category"], row["metric"], row["other"]
@@ -191,7 +190,7 @@ def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
         f"DAF's spread is the smaller one in {row['lower']} of {row['units']} pairs of category "
         f"and seed; the mean difference is {signed(row['mean_difference'])}"
     )
-    if least_p(row["units"], len(family)) >= SIGNIFICANT:
+    if row["p_holm"] >= SIGNIFICANT and least_p(row["units"], len(family)) >= SIGNIFICANT:
         return f"{told}. These are too few pairs for a test over trainings."
     return f"{told} ({p_text(row['p_holm'])} over trainings)."
 
@@ -229,9 +228,10 @@ def advice(summary: pd.DataFrame, method: str, target: str) -> str:
         )
     is_primary = criteria["criterion"].eq(PRIMARY)
     primary = [_judged(row) for row in criteria[is_primary].to_dict(orient="records")]
+    primary = primary or [f"The primary criterion, {PRIMARY}, cannot choose everywhere."]
     others = criteria[~is_primary].sort_values("mean_regret", kind="stable").head(1)
     explored = [
-        f"Of {len(criteria) - len(primary)} others that were tried beside it the best, "
+        f"The best of the others that were tried beside it ({sum(~is_primary)}), "
         f"{row['criterion']}, costs {row['mean_regret']:.3f}: chosen by these very results, it is "
         "for another study to confirm."
         for row in others.to_dict(orient="records")
@@ -246,12 +246,15 @@ def _judged(primary: Mapping[Any, Any]) -> str:
         f"{primary['mean_regret']:.3f} (at worst {primary['worst_regret']:.3f})"
     )
     tested = p_text(primary["p_holm"])
-    if primary["gain"] <= 0:
-        return f"{told}: it does not work, as it is no better than chance."
-    if primary["p_holm"] < SIGNIFICANT:
-        return f"{told}: it works better than chance ({tested}), use it."
     if least_p(primary["units"]) >= SIGNIFICANT:
         return f"{told}; whether it works is not decided: these are too few pairs for a test."
+    if primary["gain"] <= 0:
+        return f"{told}: it does not work here, as it is no better than chance."
+    if primary["p_holm"] < SIGNIFICANT:
+        return (
+            f"{told}: it works better than chance here ({tested}, as if the seeds of one category "
+            "were independent, which they are not)."
+        )
     return f"{told}; it is not shown to work: the gain over chance may be chance ({tested})."
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -144,8 +144,11 @@ class Study(Section):
             )
         return study
 
-    def check(self) -> None:
+    def check(self, cells: Sequence["Cell"]) -> None:
         """Refuse what cannot work in any cell, before the first is run.
+
+        Args:
+            cells: Those that are to be run.
 
         Raises:
             DAFError: of the first cell that cannot be trained, as
@@ -159,7 +162,7 @@ class Study(Section):
         for name in self.grid.strategy:
             check_strategies(SynthesisParams.model_validate(tried[name]))
         # Seeds and strategies need no other networks.
-        of_method = {(cell.dataset, cell.method): cell for cell in self.cells()}
+        of_method = {(cell.dataset, cell.method): cell for cell in cells}
         for cell in of_method.values():
             try:
                 check_run(self.parameters(cell), is_daf=self.pipelines(cell) != BASELINE)
@@ -240,7 +243,7 @@ class Study(Section):
 
     def source(self, name: str) -> str:
         """The source of a dataset's images."""
-        return DatasetParams.model_validate(self._dataset(name)).source
+        return str(self._dataset(name).get("source", DatasetParams().source))
 
     def pipelines(self, cell: Cell) -> str:
         """What ``kedro run`` runs for a cell."""

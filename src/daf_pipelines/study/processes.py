@@ -52,13 +52,14 @@ def run(command: Sequence[str], output: IO[str]) -> int:
 
 @contextmanager
 def handled(numbers: Iterable[int], handler: Callable[[int], None]) -> Iterator[None]:
-    """Call ``handler`` at these signals while the block runs, but for those that are ignored.
+    """Call ``handler`` at these signals while the block runs.
 
-    ``nohup`` has SIGHUP ignored: what runs under it goes on when its terminal is closed.
+    But for SIGHUP under ``nohup``, which has it ignored: that goes on when its terminal is closed.
     """
-    wanted = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {
-        number: signal.signal(number, lambda received, _: handler(received)) for number in wanted
+        number: signal.signal(number, lambda received, _: handler(received))
+        for number in numbers
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield

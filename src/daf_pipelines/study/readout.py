@@ -63,10 +63,10 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Reado
         replicates: Number of resamples of the bootstrap.
         study: That they are of, as it is declared.
     """
-    measured = Measured(cells, replicates)
+    seen = images_seen(study)
+    measured = Measured(cells, replicates, hardly_trained(seen))
     comparisons = comparisons_table(measured)
     recommendation = recommendation_table(measured)
-    seen = images_seen(study)
     return Readout(
         cells=cells,
         replicates=replicates,
@@ -79,7 +79,7 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Reado
         recommendation=recommendation,
         choices=choices_table(measured),
         regrets=regret_summary(recommendation),
-        verdicts=verdicts(comparisons, hardly_trained(seen)),
+        verdicts=verdicts(comparisons),
         seen=seen,
         sources={name: study.source(name) for name in study.grid.dataset},
     )

@@ -12,7 +12,7 @@ All intervals and tests are therefore moved, so that the mean of the resamples i
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,12 +33,6 @@ NO_SCORES = "no interval and no test: cells keep the scores of images, not of pi
 
 Strategies = dict[str, Cell]
 K = TypeVar("K")
-T = TypeVar("T")
-
-
-def others(methods: Iterable[str]) -> list[str]:
-    """Those that the reference is compared with, in the order of tables."""
-    return ordered(name for name in methods if name != REFERENCE)
 
 
 def adjusted(tests: pd.DataFrame, p_values: str) -> "pd.Series[float]":
@@ -91,17 +85,28 @@ def complete_seeds(cells: Iterable[Cell], metric: str | None = None) -> dict[int
         cells: Of any seeds.
         metric: That they have; None: any.
     """
+    found = _by_seed(cells, metric)
+    chosen = fullest({seed: set(one) for seed, one in found.items()})
+    return {seed: found[seed] for seed in chosen}
+
+
+def _by_seed(cells: Iterable[Cell], metric: str | None) -> dict[int, Strategies]:
     found: dict[int, Strategies] = {}
     for cell in sorted(cells, key=lambda cell: (cell.seed, cell.strategy or "")):
         if metric is None or np.isfinite(cell.metric(metric)):
             found.setdefault(cell.seed, {})[cell.strategy or ""] = cell
-    return fullest(found, len)
+    return found
 
 
-def fullest(found: Mapping[K, T], count: Callable[[T], int]) -> dict[K, T]:
-    """Those of the largest count."""
-    most = max(map(count, found.values()), default=0)
-    return {key: one for key, one in found.items() if count(one) == most}
+def fullest(strategies: Mapping[K, Collection[str]]) -> list[K]:
+    """Those, such as seeds, that have the same strategies: the most, and of these the most of them.
+
+    Args:
+        strategies: By key.
+    """
+    sets = [frozenset(one) for one in strategies.values()]
+    best = max(sets, key=lambda one: (len(one), sets.count(one)), default=frozenset())
+    return [key for key, one in strategies.items() if one and frozenset(one) == best]
 
 
 class Measured:
@@ -110,10 +115,14 @@ class Measured:
     Args:
         cells: As :func:`~daf_pipelines.study.results.read_cells` returns them.
         replicates: Number of resamples, B.
+        hardly: Methods that are not trained far enough to be compared with.
     """
 
-    def __init__(self, cells: Sequence[Cell], replicates: int) -> None:
+    def __init__(
+        self, cells: Sequence[Cell], replicates: int, hardly: Collection[str] = ()
+    ) -> None:
         self.cells = cells
+        self.hardly = hardly
         self.replicates = replicates
         self._resampled: dict[int, Replicates] = {}
         self._weights: dict[str, Weights] = {}
@@ -129,6 +138,15 @@ class Measured:
             for cell in self.cells
             if cell.data == data and (cell.strategy is not None) == with_synthesis
         )
+
+    def others(self) -> list[str]:
+        """Those with synthesis that the reference is compared with, in the order of tables."""
+        apart = {REFERENCE, *self.hardly}
+        return [
+            name
+            for name in ordered(cell.method for cell in self.cells if cell.strategy is not None)
+            if name not in apart
+        ]
 
     def seeds(self, data: Data) -> list[int]:
         """Seeds that have a cell."""
@@ -291,7 +309,7 @@ def comparisons_table(measured: Measured) -> pd.DataFrame:
         {"dataset": data[0], "category": data[1], "metric": metric, "other": other} | row
         for data in measured.data()
         for metric in METRICS
-        for other in others(measured.methods(data))
+        for other in measured.others()
         for row in _compared(measured, data, metric, other)
     ]
     table = pd.DataFrame(rows).reindex(columns=_COMPARED)
@@ -310,16 +328,20 @@ def pairs_of(
 ) -> dict[int, tuple[Strategies, Strategies]]:
     """By seed, the reference's cells and the other method's, of the strategies that both have.
 
-    Of those seeds only that have the most, as in :func:`complete_seeds`.
+    Of those seeds only that have the most in common, as in :func:`complete_seeds`.
     """
-    ours, theirs = (measured.complete_seeds(data, name, metric) for name in (REFERENCE, other))
-    found = {}
-    for seed in ours.keys() & theirs.keys():
-        common = [name for name in ours[seed] if name in theirs[seed]]
-        if common:
-            a, b = ({name: cells[seed][name] for name in common} for cells in (ours, theirs))
-            found[seed] = a, b
-    return fullest(dict(sorted(found.items())), lambda pair: len(pair[0]))
+    ours, theirs = (
+        _by_seed((c for c in measured.cells if (c.data, c.method) == (data, name)), metric)
+        for name in (REFERENCE, other)
+    )
+    common = {seed: [name for name in ours[seed] if name in theirs.get(seed, ())] for seed in ours}
+    return {
+        seed: (
+            {name: ours[seed][name] for name in common[seed]},
+            {name: theirs[seed][name] for name in common[seed]},
+        )
+        for seed in fullest(common)
+    }
 
 
 def _compared(measured: Measured, data: Data, metric: str, other: str) -> list[dict[str, Any]]:

@@ -80,19 +80,19 @@ class Runner:
 
         Raises:
             LockedError: the study is being run.
-            StudyError: SIGINT or SIGTERM asked for the end, cells failed twice, or were left out;
-                what has been finished is kept.
+            StudyError: a signal of :data:`STOPPING` asked for the end, cells failed twice, or
+                were left out; what has been finished is kept.
         """
         lock = self._log("run").with_suffix(".lock")
         what = f"The study {self._study.name}"
         with locked(lock, what, otherwise=""), handled(STOPPING, self._stop):
-            absent = {
-                name: why for name in self._study.grid.dataset if (why := self._look_at(name))
-            }
-            cells = [c for c in unfinished(self._folder, self._study) if c.dataset not in absent]
-            self._run(cells[:limit], absent)
+            absent = self._look_at_all()
+            cells = [] if self._stopped else unfinished(self._folder, self._study)
+            there = [cell for cell in cells if cell.dataset not in absent]
+            left_out = {cell.dataset for cell in cells} & absent.keys()
+            self._run(there[:limit], [f"{name}: {absent[name]}" for name in sorted(left_out)])
 
-    def _run(self, cells: Sequence[Cell], absent: Mapping[str, str]) -> None:
+    def _run(self, cells: Sequence[Cell], left_out: Sequence[str]) -> None:
         total = len(cells)
         LOG.info("%s: %d cells to run, %d at once", self._study.name, total, len(self._slots))
         queue, failed = deque(cells), []
@@ -114,13 +114,19 @@ class Runner:
             "The same command goes on."
         )
         told = [text for text in (stopped, failed and self._failures(failed)) if text]
-        if not stopped:  # which may have been why
-            told += [f"The cells of {name} were left out: {why}" for name, why in absent.items()]
+        told += [f"Left out are the cells of {why}" for why in left_out]
         if told:
             raise StudyError("\n".join(told))
 
+    def _look_at_all(self) -> dict[str, str]:
+        """Let DVC see whether datasets have changed; why it cannot, by dataset."""
+        absent = {}
+        for name in self._study.grid.dataset:
+            if not self._stopped and (why := self._look_at(name)):
+                absent[name] = why
+        return absent
+
     def _look_at(self, dataset: str) -> str:
-        """Let DVC see whether a dataset has changed; why it cannot, if so."""
         with self._log(dataset).open("w", encoding="utf-8") as log:
             command = self._repro(f"data@{dataset}")
             status = subprocess.call(command, stdout=log, stderr=log, cwd=self._folder)

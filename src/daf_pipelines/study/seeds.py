@@ -20,7 +20,6 @@ from daf_pipelines.study.robustness import (
     Measured,
     adjusted,
     fullest,
-    others,
     over_strategies,
     pairs_of,
 )
@@ -121,9 +120,8 @@ def seed_tests_table(measured: Measured) -> pd.DataFrame:
         Units that share a dataset are not independent: read p-values as optimistic.
     """
     rows = []
-    methods = [method for data in measured.data() for method in measured.methods(data)]
     for metric in METRICS:
-        for other in others(methods):
+        for other in measured.others():
             found = _differences(measured, metric, other)
             rows += [
                 {"metric": metric, "statistic": name, "other": other} | _tests(values)
@@ -214,8 +212,8 @@ def _strategies_by_methods(measured: Measured, data: Data, seed: int, metric: st
         if seed in (by_seed := measured.complete_seeds(data, method, metric))
     }
     values = {
-        method: {name: cell.metric(metric) for name, cell in cells.items()}
-        for method, cells in fullest(found, len).items()
+        method: {name: cell.metric(metric) for name, cell in found[method].items()}
+        for method in fullest(found)
     }
     return pd.DataFrame(values).dropna().to_numpy(float)
 

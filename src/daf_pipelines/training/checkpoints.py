@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,19 +23,20 @@ from daf_pipelines.locks import locked
 
 MEBIBYTE = 2**20
 FORMAT = 2
-CODE = "models", "synthesis", "training", "baselines"
 SPACING = 10.0  # times that the last write took, until the next periodic one
 
 
-NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, KeyError)  # what torch.load says of others
-
-
-@lru_cache
-def code_hash() -> str:
-    """Hash of the code that decides what is learnt: a training must not go on in another one."""
+def _hash_code() -> str:
+    """Of the code that decides what is learnt: a training must not go on in another one."""
     package = Path(__file__).parents[1]
-    files = [file for name in CODE for file in sorted((package / name).rglob("*.py"))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    files = [file for name in LEARNING for file in sorted((package / name).rglob("*.py"))]
+    parts = [part for f in files for part in (f.name.encode(), f.read_bytes())]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+LEARNING = "models", "synthesis", "training"
+CODE = _hash_code()  # as it is imported: it may be edited while it runs
+NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, KeyError)  # what torch.load says of others
 
 
 class CheckpointError(DAFError):
@@ -96,7 +96,7 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as file:
-                torch.save({"format": FORMAT, "code": code_hash()} | state, file)
+                torch.save({"format": FORMAT, "code": CODE} | state, file)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
@@ -131,7 +131,7 @@ class Checkpoint:
             raise self._unreadable(f"it is damaged ({type(error).__name__})") from error
         if not isinstance(state, dict) or state.pop("format", None) != FORMAT:
             raise self._unreadable("another version of this project wrote it")
-        if state.pop("code", None) != code_hash():
+        if state.pop("code", None) != CODE:
             raise self._unreadable("the code of models, synthesis or training has changed since")
         return state
 
