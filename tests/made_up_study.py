@@ -58,6 +58,7 @@ def made_cell(
         "labels": "".join("01"[int(label)] for label in labels),
         "groups": [],
         "scores": scores.round(9).tolist(),
+        "pixel_replicates": {},
         "run_id": fingerprint(dataset, category, strategy, method, seed) * 2,
         "git_commit": "0123456789abcdef",
         "machine": "2 cores",

@@ -9,7 +9,8 @@ section 3.8).
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -182,6 +183,13 @@ def count_pixels(maps: Maps, masks: Masks, size: int = 1000) -> PixelCounts:
             defects[k] = regions.size - places
             overlaps[k] = np.append(shares[::-1].cumsum()[::-1], 0)[places]
     return PixelCounts(grid, normals, defects, overlaps)
+
+
+def read_pixel_counts(file: Path) -> PixelCounts | None:
+    """What an evaluation kept, ``pixel_counts.npz``; without arrays: it had no pixel metrics."""
+    with np.load(file, allow_pickle=False) as kept:
+        names = [field.name for field in fields(PixelCounts)]
+        return PixelCounts(*(kept[name] for name in names)) if "thresholds" in kept else None
 
 
 def _arrays(maps: Maps, masks: Masks) -> Iterator[tuple[Floats32, npt.NDArray[Any]]]:

@@ -10,16 +10,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from daf_pipelines.errors import DAFError
+from daf_pipelines.metrics.bootstrap import read_pixel_counts
 from daf_pipelines.parameters import DatasetParams
 from daf_pipelines.resources import git_commit, machine
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.sources.folders import written_file
 from daf_pipelines.sources.manifest import data_hash, make_manifest, read_dataset
 from daf_pipelines.study import processes
+from daf_pipelines.study.draws import PIXEL_DRAWS, draws, kept_replicates
 from daf_pipelines.study.plan import Cell, Study
 
 WORK = Path("data/study")
@@ -98,7 +101,12 @@ def results(cell: Cell, work: Path, commit: str) -> dict[str, Any]:
     """What is kept of a run of a commit's code, from the files that it has left in ``work``."""
     reporting = work / "08_reporting"
     summary = _read(reporting / "dataset.json")
-    scores = _by_path(reporting / "image_scores.csv")
+    scores = pd.read_csv(reporting / "image_scores.csv", dtype={"path": str, "group": str})
+    scores = scores.sort_values("path")
+    labels, groups = scores["label"].to_numpy(np.intp), numbered(scores["group"])
+    test_images = _digest("\n".join(scores["path"]))
+    counts = read_pixel_counts(reporting / "pixel_counts.npz")
+    data = cell.dataset, summary["category"]
     transfer = reporting / "transfer.csv"
     tried = pd.read_csv(transfer).to_dict("records") if transfer.exists() else []
     return {
@@ -106,19 +114,20 @@ def results(cell: Cell, work: Path, commit: str) -> dict[str, Any]:
         "category": summary["category"],
         "metrics": _read(reporting / "metrics.json"),
         "transfer": [{k: _short(v) for k, v in row.items()} for row in tried],
-        "test_images": _digest("\n".join(scores["path"])),
-        "labels": "".join(str(label) for label in scores["label"]),
-        "groups": numbered(scores["group"]),
+        "test_images": test_images,
+        "labels": "".join(map(str, labels)),
+        "groups": groups,
         "scores": [_short(score) for score in scores["raw_score"]],
+        "pixel_replicates": {}
+        if counts is None
+        else kept_replicates(
+            counts[scores.index.to_numpy()], draws(data, test_images, labels, groups, PIXEL_DRAWS)
+        ),
         "run_id": _read(work / "06_models/detector/mlflow_run.json")["run_id"],
         "git_commit": commit,
         "machine": _in_words(machine()),
         "date": datetime.now(UTC).date().isoformat(),
     }
-
-
-def _by_path(file: Path) -> pd.DataFrame:
-    return pd.read_csv(file, dtype={"path": str, "group": str}).sort_values("path")
 
 
 def _in_words(facts: dict[str, str]) -> str:

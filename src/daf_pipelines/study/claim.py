@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from daf_pipelines.metrics import IMAGE_METRICS
 from daf_pipelines.study.recommendation import ALWAYS, PRIMARY, RANDOM
 from daf_pipelines.study.results import Data, name_of
 from daf_pipelines.study.robustness import CLAIMED, REFERENCE
@@ -49,8 +48,8 @@ def verdicts(comparisons: pd.DataFrame) -> list[Verdict]:
     """The verdict for each dataset, category, metric and method without the cue.
 
     Args:
-        comparisons: From :func:`~daf_pipelines.study.robustness.comparisons_table`; metrics
-            without a test, those of pixels, stay without a verdict.
+        comparisons: From :func:`~daf_pipelines.study.robustness.comparisons_table`; what has no
+            test gets no verdict.
     """
     tested = comparisons[comparisons["other"].isin(CLAIMED)]
     rows: dict[tuple[str, ...], dict[str, dict[Any, Any]]] = {}
@@ -173,8 +172,6 @@ def _over_images(found: list[Verdict], metric: str, other: str) -> str:
     ]
     if parts:
         return f"the claim {'; '.join(parts)}."
-    if metric not in IMAGE_METRICS:
-        return "no verdict over images, as cells keep no scores of pixels."
     return "no verdict over images."
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from daf_pipelines.errors import DataError
 from daf_pipelines.metrics import METRICS, image_auroc
 from daf_pipelines.study import plan
+from daf_pipelines.study.draws import PIXEL_DRAWS
 
 METHODS = ("daf", "daf_without_cue", "teacher_student", "draem", "patchcore", "stfpm")
 """In the order of tables; others follow by name."""
@@ -29,6 +30,9 @@ TOLERANCE = 1e-3
 Data: TypeAlias = tuple[str, str]
 """Dataset and category."""
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+PixelDraws = Annotated[tuple[Share, ...], Field(min_length=PIXEL_DRAWS, max_length=PIXEL_DRAWS)]
 
 
 class _Record(BaseModel):
@@ -67,6 +71,8 @@ class Cell(_Record):
         groups: Number of the group of each, as of one object under several exposures; none: each
             image is on its own.
         scores: Raw image scores in that order.
+        pixel_replicates: Metrics of :data:`~daf_pipelines.study.draws.KEPT` in each of
+            :data:`~daf_pipelines.study.draws.PIXEL_DRAWS` draws of the test images.
         run_id: Of MLflow.
         git_commit: Of the code.
         machine: In words.
@@ -84,6 +90,7 @@ class Cell(_Record):
     labels: Annotated[str, Field(pattern="^[01]*$")]
     groups: tuple[int, ...] = ()
     scores: tuple[float, ...]
+    pixel_replicates: dict[str, PixelDraws] = {}
     run_id: str
     git_commit: str
     machine: str

@@ -11,7 +11,6 @@ Resampling adds noise of its own, which makes a spread larger and a worst case l
 All intervals and tests are therefore moved, so that the mean of the resamples is the value itself.
 """
 
-import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -20,16 +19,17 @@ import pandas as pd
 
 from daf_pipelines.comparison import Difference, holm, paired_difference
 from daf_pipelines.errors import MetricUndefinedError
-from daf_pipelines.metrics import IMAGE_METRICS, METRICS, image_replicates, interval, resamples
+from daf_pipelines.metrics import IMAGE_METRICS, METRICS, image_replicates, interval
 from daf_pipelines.metrics.bootstrap import Replicates, Weights
 from daf_pipelines.metrics.curves import Floats
+from daf_pipelines.study.draws import draws
 from daf_pipelines.study.results import Cell, Data, ordered
 
 STATISTICS = ("mean", "worst", "sd", "range")
 REFERENCE = "daf"
 CLAIMED = ("daf_without_cue", "draem")
 """Trained on synthetic outliers without the reference's cue: what the claim sets it beside."""
-NO_SCORES = "no interval and no test: cells keep the scores of images, not of pixels"
+NO_SCORES = "no interval and no test: not all cells have resamples of it"
 
 Strategies = dict[str, Cell]
 K = TypeVar("K")
@@ -164,6 +164,8 @@ class Measured:
 
         Equal test images get equal resamples.
         """
+        if metric in cell.pixel_replicates:
+            return np.array(cell.pixel_replicates[metric])
         if metric not in IMAGE_METRICS:
             return None
         if id(cell) not in self._resampled:
@@ -175,24 +177,12 @@ class Measured:
         return self._resampled[id(cell)].get(metric)
 
     def _draws(self, cell: Cell) -> Weights:
-        """Draws of the normal images by the test set, of the anomalous ones by dataset alone.
-
-        Where the seed draws the split, it draws normal images: all anomalous ones are tested with
-        every seed, and what their choice makes of all seeds must not seem to be independent. (But
-        for anomalous images of groups that are trained on: where there are such, they differ.)
-        """
-        images = f"{cell.test_images} {cell.labels}"
-        if images not in self._weights:
-            drawn = np.zeros((self.replicates, len(cell.truth)), np.int32)
-            groups = np.array(cell.groups or range(len(cell.truth)), dtype=object)
-            for label, name in enumerate((images, " ".join(cell.data))):
-                chosen = cell.truth == label
-                salt = zlib.crc32(name.encode())
-                drawn[:, chosen] = resamples(
-                    cell.truth[chosen], self.replicates, salt, groups[chosen]
-                )
-            self._weights[images] = drawn
-        return self._weights[images]
+        test_set = f"{cell.test_images} {cell.labels}"
+        if test_set not in self._weights:
+            self._weights[test_set] = draws(
+                cell.data, cell.test_images, cell.truth, cell.groups, self.replicates
+            )
+        return self._weights[test_set]
 
     def statistics(self, cells: Strategies, metric: str) -> dict[str, Floats]:
         """Statistics over strategies: the value first, then that of each resample if there are any.
@@ -202,13 +192,14 @@ class Measured:
             metric: One that all of them have.
 
         Returns:
-            By statistic, (1 + B,) or (1,).
+            By statistic, (1 + B,), or (1,) where not all cells have resamples of the metric.
         """
-        rows = []
-        for cell in cells.values():
-            drawn = self.resampled(cell, metric)
-            rows.append(np.append(cell.metric(metric), [] if drawn is None else drawn))
-        return over_strategies(np.stack(rows))
+        values = [cell.metric(metric) for cell in cells.values()]
+        drawn = [self.resampled(cell, metric) for cell in cells.values()]
+        known = [one for one in drawn if one is not None]
+        if len(known) < len(drawn):
+            return over_strategies(np.array(values)[:, None])
+        return over_strategies(np.column_stack([values, np.stack(known)]))
 
 
 def robustness_table(measured: Measured) -> pd.DataFrame:
@@ -263,6 +254,13 @@ def _summaries(
         | {"worst_strategy": _worst(by_seed, metric), "seed_sd": _seed_sd(by_seed, metric)}
     )
     return rows
+
+
+def _over_seeds(values: Sequence[Floats]) -> Floats:
+    """The mean over seeds: of the value alone, if not all have resamples."""
+    shortest = min(map(len, values))
+    mean: Floats = np.mean([one[:shortest] for one in values], axis=0)
+    return mean
 
 
 def _with_intervals(statistics: Mapping[str, Floats]) -> dict[str, float]:
@@ -354,11 +352,11 @@ def _compared(measured: Measured, data: Data, metric: str, other: str) -> list[d
     pairs = sum(len(pair[0]) for pair in by_seed.values())
     rows = []
     for name in STATISTICS:
-        a, b = (np.mean([one[name] for one in side], axis=0) for side in (ours, theirs))
+        a, b = (_over_seeds([one[name] for one in side]) for side in (ours, theirs))
         rows.append(
             {"statistic": name, "seeds": len(by_seed), "pairs": pairs}
             | {"value": a[0], "other_value": b[0], "delta": a[0] - b[0]}
-            | _tested(a - b)
+            | _tested(a - b if len(a) == len(b) else a[:1] - b[:1])
         )
     return rows
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from daf_pipelines.comparison import EvaluatedRun, Selection
 from daf_pipelines.errors import DataError, ParameterError
 from daf_pipelines.metrics import METRICS, PixelCounts
+from daf_pipelines.metrics.bootstrap import read_pixel_counts
 from daf_pipelines.metrics.summary import CURVES
 from daf_pipelines.parameters import ComparisonParams
 from daf_pipelines.tracking.run import find_experiment, tracking_uri
@@ -238,7 +238,9 @@ def _artifacts(
             }
             facts = json.loads(files[METRICS_FILE].read_bytes()) if METRICS_FILE in files else {}
             tables = {name: read(files[name]) for name, read in readers.items() if name in files}
-            counts = _counts(files[COUNTS]) if COUNTS in files and SCORES in files else None
+            counts = (
+                read_pixel_counts(files[COUNTS]) if COUNTS in files and SCORES in files else None
+            )
     except (MlflowException, OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(
             f"The artifacts of the run {_described(run)} cannot be read from "
@@ -262,10 +264,3 @@ def _scores(file: Path) -> pd.DataFrame:
         table = table.assign(raw_score=table["score"], score=np.nan)
     # Without groups: from before the images of one were drawn together.
     return table.reindex(columns=["path", "label", "score", "raw_score", "group"])
-
-
-def _counts(file: Path) -> PixelCounts | None:
-    """What was kept; a file without arrays is of a test set without pixel metrics."""
-    with np.load(file, allow_pickle=False) as kept:
-        names = [field.name for field in fields(PixelCounts)]
-        return PixelCounts(*(kept[name] for name in names)) if "thresholds" in kept else None
