@@ -263,4 +263,5 @@ def _scores(file: Path) -> pd.DataFrame:
     if "raw_score" not in table:  # from before scores were calibrated
         table = table.assign(raw_score=table["score"], score=np.nan)
     # Without groups: from before the images of one were drawn together.
-    return table.reindex(columns=["path", "label", "score", "raw_score", "group"])
+    table = table.reindex(columns=["path", "label", "score", "raw_score", "group"])
+    return table.astype({"group": object})
