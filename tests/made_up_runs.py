@@ -101,7 +101,7 @@ def make_run(
                 "label": labels,
                 "score": (1 + u / (1 + np.abs(u))) / 2,
                 "raw_score": raw,
-                "group": None,
+                "group": np.full(len(kept), np.nan, object),
             }
         ),
         "pixel_counts": count_pixels(maps, masks, 200),
