@@ -1,7 +1,7 @@
 """Cells of a study that nobody has trained: scores whose quality is known."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def write_cell(facts: dict[str, Any], folder: Path) -> plan.Cell:
     return declared
 
 
-def study_of(cells: Iterable[Cell]) -> plan.Study:
+def study_of(cells: Sequence[Cell]) -> plan.Study:
     """A study that these cells are all of; a method and a strategy, if they have none."""
     grid = {
         "dataset": {cell.dataset for cell in cells},
