@@ -78,10 +78,9 @@ def _draw_matrix(ax: Axes, found: Matrix, low: float) -> None:
         for column, value in enumerate(found.summaries.loc[name]):
             text = "–" if np.isnan(value) else f"{value:.3f}"
             ax.text(column, line + 0.15, text, ha="center", va="center", fontsize=8)
-    below = [f"{name}, shared" for name in SUMMARIES]
     ax.fill_between([-0.5, len(methods) - 0.5], rows - 0.5, rows + 2.7, color="white")
     ax.set(ylim=(rows + 2.6, -0.5), xlim=(-0.5, len(methods) - 0.5))
-    ax.set_yticks([*range(rows), *(rows + k + 0.15 for k in range(3))], [*strategies, *below])
+    ax.set_yticks([*range(rows), *(rows + k + 0.15 for k in range(3))], [*strategies, *SUMMARIES])
     ax.set_xticks(range(len(methods)), [_wrapped(name) for name in methods])
     ax.tick_params(length=0, labelsize=8, labelbottom=False, labeltop=True)
     ax.spines[:].set_visible(False)
