@@ -6,7 +6,7 @@ import pytest
 from daf_pipelines.metrics import count_pixels, pixel_replicates
 from daf_pipelines.study.draws import KEPT, PIXEL_DRAWS, draws, kept_replicates
 from daf_pipelines.study.results import Cell
-from daf_pipelines.study.robustness import Measured, comparisons_table
+from daf_pipelines.study.robustness import Measured, comparisons_table, robustness_table
 from made_up_study import made_cell
 
 LABELS = np.array([0, 0, 0, 1, 1, 0, 1, 1, 0])
@@ -93,6 +93,18 @@ class TestPixelMetrics:
         assert row["delta"] == pytest.approx(-0.1)
         assert np.isnan(row["p_value"])
         assert "not all cells have resamples" in str(row["reason"])
+
+    def test_where_one_seed_has_none(self) -> None:
+        """Its values count, and the mean over seeds has no interval."""
+        cells = self.cells(0.1)
+        cells += [c.model_copy(update={"seed": 1, "pixel_replicates": {}}) for c in cells]
+        table = robustness_table(Measured(cells, 100))
+        table = table[table["metric"].eq("pixel_ap") & table["method"].eq("daf_without_cue")]
+        lows = table.set_index(table["seed"].fillna(-1))["sd_low"]
+        assert table["sd"].tolist() == pytest.approx([0.1] * 3)
+        assert np.isfinite(lows[0])
+        assert lows[[1, -1]].isna().all()
+        assert np.isnan(self.row(cells, "sd")["p_value"])
 
     def test_another_number_of_draws_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least 1000 items"):

@@ -247,7 +247,7 @@ def _summaries(
         | {"worst_strategy": _worst({seed: by_seed[seed]}, metric)}
         for seed, statistics in found.items()
     ]
-    average = {name: np.mean([one[name] for one in found.values()], axis=0) for name in STATISTICS}
+    average = {name: _over_seeds([one[name] for one in found.values()]) for name in STATISTICS}
     rows.append(
         {"seed": pd.NA, "seeds": len(by_seed), "strategies": max(counts.values())}
         | _with_intervals(average)
