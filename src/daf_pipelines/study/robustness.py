@@ -142,11 +142,11 @@ class Measured:
     def others(self) -> list[str]:
         """Those with synthesis that the reference is compared with, in the order of tables."""
         apart = {REFERENCE, *self.hardly}
-        return [
-            name
-            for name in ordered(cell.method for cell in self.cells if cell.strategy is not None)
-            if name not in apart
-        ]
+        return ordered(
+            cell.method
+            for cell in self.cells
+            if cell.strategy is not None and cell.method not in apart
+        )
 
     def seeds(self, data: Data) -> list[int]:
         """Seeds that have a cell."""
@@ -156,8 +156,11 @@ class Measured:
         self, data: Data, method: str, metric: str | None = None
     ) -> dict[int, Strategies]:
         """The cells of a method by seed and strategy; see :func:`complete_seeds`."""
-        own = (c for c in self.cells if (c.data, c.method) == (data, method))
-        return complete_seeds(own, metric)
+        return complete_seeds(self.of_method(data, method), metric)
+
+    def of_method(self, data: Data, method: str) -> list[Cell]:
+        """All cells of a method."""
+        return [cell for cell in self.cells if (cell.data, cell.method) == (data, method)]
 
     def resampled(self, cell: Cell, metric: str) -> Floats | None:
         """The metric on each of the resamples, (B,); None where only the value itself is known.
@@ -328,10 +331,7 @@ def pairs_of(
 
     Of those seeds only that have the most in common, as in :func:`complete_seeds`.
     """
-    ours, theirs = (
-        _by_seed((c for c in measured.cells if (c.data, c.method) == (data, name)), metric)
-        for name in (REFERENCE, other)
-    )
+    ours, theirs = (_by_seed(measured.of_method(data, name), metric) for name in (REFERENCE, other))
     common = {seed: [name for name in ours[seed] if name in theirs.get(seed, ())] for seed in ours}
     return {
         seed: (

@@ -202,7 +202,7 @@ def rank_stability_table(measured: Measured) -> pd.DataFrame:
 def _seeds_by_strategies(measured: Measured, data: Data, method: str, metric: str) -> Floats:
     cells = measured.complete_seeds(data, method, metric).values()
     values = [{name: cell.metric(metric) for name, cell in one.items()} for one in cells]
-    return pd.DataFrame(values).dropna(axis=1).to_numpy(float)
+    return pd.DataFrame(values).to_numpy(float)
 
 
 def _strategies_by_methods(measured: Measured, data: Data, seed: int, metric: str) -> Floats:
@@ -215,7 +215,7 @@ def _strategies_by_methods(measured: Measured, data: Data, seed: int, metric: st
         method: {name: cell.metric(metric) for name, cell in found[method].items()}
         for method in fullest(found)
     }
-    return pd.DataFrame(values).dropna().to_numpy(float)
+    return pd.DataFrame(values).to_numpy(float)
 
 
 def _agreement(values: Floats) -> list[dict[str, Any]]:
