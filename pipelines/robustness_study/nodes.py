@@ -50,6 +50,7 @@ def tables(study_readout: Readout) -> tuple[pd.DataFrame, ...]:
         study_readout.table,
         study_readout.robustness,
         study_readout.comparisons,
+        study_readout.without_one,
         study_readout.seed_tests,
         study_readout.rank_stability,
         study_readout.recommendation,

@@ -27,6 +27,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "study_table",
                     "study_robustness",
                     "study_comparisons",
+                    "study_without_one",
                     "study_seed_tests",
                     "study_rank_stability",
                     "study_recommendation",

@@ -182,6 +182,6 @@ class TestParts:
         assert "In pixel AP:" in text
         part = text.split("In pixel AP:")[1].split("By category")[0]
         assert (
-            "Against draem: no verdict over images. DAF's "
+            "Against draem: no verdict over images. Over trainings, DAF's "
             "spread is the smaller one in 1 of 1" in part
         )

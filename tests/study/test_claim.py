@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from daf_pipelines.study.claim import (
+    EMPTY,
     FAILS,
     HOLDS,
     OPEN,
@@ -41,7 +42,18 @@ class TestVerdict:
         ],
     )
     def test_rules(self, delta, low, p_holm, expected):
-        assert decide({"delta": delta, "low": low, "p_holm": p_holm}) == expected
+        sd = {"delta": delta, "low": low, "p_holm": p_holm}
+        assert decide(sd, {"value": 0.01, "other_value": 0.05}) == expected
+        assert decide(sd, {"value": 0.05, "other_value": 0.01}) == expected
+        assert decide(sd, {"value": 0.01, "other_value": 0.049}) == EMPTY
+
+    def test_nothing_to_explain(self):
+        readout = read(STEADY, STEADY)
+        found = [one for one in readout.verdicts if one.metric == "image_auroc"]
+        assert {one.verdict for one in found} == {EMPTY}
+        assert "neither is sensitive" in found[0].sentence
+        text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ())[0]
+        assert "the claim **has nothing to explain** on 1 of 1" in text
 
     def test_the_claim_holds(self):
         readout = read(STEADY, SPREAD)
@@ -101,20 +113,20 @@ class TestConclusion:
         readout = read(STEADY, SPREAD, seeds=range(6))
         text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ())[1]
         assert "smaller one in 6 of 6 pairs" in text
-        assert "too few pairs for a test over trainings" in text
+        assert "too few pairs for a test of it" in text
 
     def test_names_where(self):
         readout = read(STEADY, SPREAD)
         text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ())[0]
         assert "the claim **holds** on 1 of 1 (elpv mono)" in text
-        assert "in 1 of 1 pairs" in text
-        assert "too few pairs for a test over trainings" in text
+        assert "in 1 of 1 pairs of category and seed (p = 1.000 by signs)" in text
+        assert "too few pairs for a test of it" in text
 
     def test_over_trainings(self):
         readout = read(STEADY, SPREAD, seeds=range(6), methods=("daf", "draem"))
         text = conclusion(readout.verdicts, readout.seed_tests, "image_auroc", CLAIMED, ())[1]
         assert "smaller one in 6 of 6 pairs" in text
-        assert "p = 0.031 over trainings" in text
+        assert "(p = 0.031 by flips of signs, the least that so few pairs can have)" in text
 
 
 @pytest.mark.parametrize(

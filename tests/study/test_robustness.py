@@ -13,6 +13,7 @@ from daf_pipelines.study.robustness import (
     comparisons_table,
     over_strategies,
     robustness_table,
+    without_one_table,
 )
 from made_up_study import made_study, metrics_only
 
@@ -293,3 +294,37 @@ class TestComparisons:
         cells = [cell.model_copy(update=normal) for cell in cells]
         assert comparisons_table(measured(cells)).empty
         assert robustness_table(measured(cells)).empty
+
+
+class TestWithoutOne:
+    def test_by_hand(self):
+        cells = metrics_only(
+            {
+                "daf": {"draem": 0.7, "nsa": 0.9, "cutpaste": 0.8},
+                "daf_without_cue": {"draem": 0.5, "nsa": 0.1, "cutpaste": 0.6},
+                "teacher_student": {"draem": 0.5, "nsa": 0.1, "cutpaste": 0.6},
+            }
+        )
+        table = without_one_table(measured(cells))
+        table = table[table["metric"].eq("pixel_ap") & table["statistic"].eq("range")]
+        assert set(table["other"]) == {"daf_without_cue"}
+        rows = table.set_index("without")
+        assert rows["value"].to_dict() == pytest.approx({"draem": 0.1, "nsa": 0.1, "cutpaste": 0.2})
+        assert rows["other_value"].to_dict() == pytest.approx(
+            {"draem": 0.5, "nsa": 0.1, "cutpaste": 0.4}
+        )
+
+    def test_is_the_comparison_of_the_others(self):
+        quality = lambda m, s, k: SPREAD[s] * (1 if m == "draem" else 0.1) + k / 9  # noqa: E731
+        cells = made_study(quality, methods=("daf", "draem"), seeds=(0, 1))
+        left = measured([cell for cell in cells if cell.strategy != "nsa"])
+        facts = {"metric": "image_auroc", "statistic": "sd"}
+        expected = row_of(comparisons_table(left), **facts)
+        found = row_of(without_one_table(measured(cells)), without="nsa", **facts)
+        for name in ("value", "other_value", "delta", "low", "high", "p_value"):
+            assert found[name] == pytest.approx(expected[name]), name
+        assert (found["pairs"], found["seeds"]) == (6, 2)
+
+    def test_two_strategies_leave_no_spread(self):
+        cells = metrics_only({name: {"draem": 0.7, "nsa": 0.9} for name in ("daf", "draem")})
+        assert without_one_table(measured(cells)).empty

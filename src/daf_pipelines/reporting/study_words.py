@@ -5,7 +5,6 @@ import numpy as np
 from daf_pipelines.metrics.bootstrap import FEW_IMAGES, units_drawn
 from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_tables import PAGE_TARGET, SHOWN, data_of, of_data
-from daf_pipelines.study.budget import hardly_trained
 from daf_pipelines.study.claim import (
     MARGIN,
     SENSITIVE,
@@ -39,10 +38,11 @@ NO_CLAIM = (
 RULES = {
     "Rules of the verdict": (
         "it is about the standard deviation of a metric over strategies, daf's minus the other's. "
-        f"It does not hold where the 95 % interval excludes that daf's is smaller by {MARGIN}, "
-        "which nobody would notice, or where it is significantly larger; it holds where it is "
-        "significantly smaller; otherwise it is not decided. A method is called sensitive where "
-        f"its metric ranges over {SENSITIVE} or more. Significant: p < {SIGNIFICANT} after Holm's "
+        f"A method is called sensitive where its metric ranges over {SENSITIVE} or more: where "
+        "neither is, the claim has nothing to explain. Else it does not hold where the 95 % "
+        f"interval (of this difference alone) excludes that daf's is smaller by {MARGIN}, a margin "
+        "set by hand, or where it is significantly larger; it holds where it is significantly "
+        f"smaller; otherwise it is not decided. Significant: p < {SIGNIFICANT} after Holm's "
         f"adjustment over all tests against {' and '.join(CLAIMED)} of the same metric and "
         "statistic; tests against other methods are a family of their own."
     )
@@ -79,7 +79,7 @@ def conclusions(readout: Readout) -> dict[str, list[str]]:
                 readout.seed_tests,
                 metric,
                 claimed,
-                hardly_trained(readout.seen),
+                readout.hardly,
             ),
             *sensitivity(readout.robustness, readout.comparisons, metric),
         ]
@@ -104,8 +104,8 @@ def method(readout: Readout) -> dict[str, str]:
             "each pair of detectors (of a category, strategy and seed; for a worst case or a "
             "spread, of a category and seed) is one observation of an exact test of signs and of a "
             "permutation test that flips signs. Pairs of one category are not independent: these "
-            "p-values are optimistic. Of n pairs none is below 2 / 2^n, times the number of tests "
-            "that are adjusted together."
+            "p-values are optimistic. Of n pairs none is below 2 / 2^n (of more than 15 pairs, "
+            "1 / 2^15), times the number of tests that are adjusted together."
         ),
         "Seeds": (
             "mean, worst case and spread are over the strategies of a seed, then the mean over the "
@@ -140,7 +140,7 @@ def warnings(readout: Readout) -> dict[str, str]:
     data = data_of(readout)
     hardly = [
         f"{name} saw {readout.seen[name]:,}"
-        for name in hardly_trained(readout.seen)
+        for name in readout.hardly
         if name in set(readout.table["method"])
     ]
     if hardly:

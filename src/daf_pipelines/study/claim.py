@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from daf_pipelines.study.recommendation import ALWAYS, PRIMARY, RANDOM
@@ -17,10 +18,11 @@ from daf_pipelines.study.robustness import CLAIMED, REFERENCE
 
 SIGNIFICANT = 0.05
 MARGIN = 0.01
-"""A smaller difference of two standard deviations over strategies is of no use to anybody."""
+"""Of two standard deviations over strategies: how much smaller one has to be to be of any use."""
 SENSITIVE = 0.05
 """Range of a metric over strategies from which a method is called sensitive to them."""
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
+EMPTY = "has nothing to explain"
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,10 @@ class Verdict:
         data: Dataset and category.
         metric: Of the comparison.
         other: The method without the cue.
-        verdict: :data:`FAILS`: DAF's standard deviation over strategies is significantly larger,
-            or its interval excludes that it is smaller by :data:`MARGIN`. :data:`HOLDS`: it is
-            significantly smaller. :data:`OPEN`: neither.
+        verdict: :data:`EMPTY`: neither method is sensitive (:data:`SENSITIVE`). :data:`FAILS`:
+            DAF's standard deviation over strategies is significantly larger, or its interval
+            excludes that it is smaller by :data:`MARGIN`. :data:`HOLDS`: it is significantly
+            smaller. :data:`OPEN`: none of these.
         sentence: The same with its numbers.
     """
 
@@ -61,7 +64,7 @@ def verdicts(comparisons: pd.DataFrame) -> list[Verdict]:
             (dataset, category),
             metric,
             other,
-            decide(by_statistic["sd"]),
+            decide(by_statistic["sd"], by_statistic["range"]),
             _sentence(other, by_statistic),
         )
         for (dataset, category, metric, other), by_statistic in rows.items()
@@ -69,10 +72,17 @@ def verdicts(comparisons: pd.DataFrame) -> list[Verdict]:
     ]
 
 
-def decide(row: Mapping[Any, Any]) -> str:
-    """The verdict of a difference of standard deviations: ``delta``, ``low`` and ``p_holm``."""
-    significant = row["p_holm"] < SIGNIFICANT
-    if row["low"] > -MARGIN or (significant and row["delta"] > 0):
+def decide(sd: Mapping[Any, Any], span: Mapping[Any, Any]) -> str:
+    """The verdict of one comparison.
+
+    Args:
+        sd: Of standard deviations: ``delta``, ``low`` and ``p_holm``.
+        span: Of ranges: ``value`` and ``other_value``.
+    """
+    if max(span["value"], span["other_value"]) < SENSITIVE:
+        return EMPTY
+    significant = sd["p_holm"] < SIGNIFICANT
+    if sd["low"] > -MARGIN or (significant and sd["delta"] > 0):
         return FAILS
     return HOLDS if significant else OPEN
 
@@ -167,7 +177,7 @@ def _over_images(found: list[Verdict], metric: str, other: str) -> str:
     total = sum(map(len, where.values()))
     parts = [
         f"**{verdict}** on {len(where[verdict])} of {total} ({', '.join(where[verdict])})"
-        for verdict in (HOLDS, FAILS, OPEN)
+        for verdict in (HOLDS, FAILS, OPEN, EMPTY)
         if verdict in where
     ]
     if parts:
@@ -184,12 +194,15 @@ def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
         return f"daf and {other} have no two strategies in common."
     (row,) = rows.to_dict(orient="records")
     told = (
-        f"DAF's spread is the smaller one in {row['lower']} of {row['units']} pairs of category "
-        f"and seed; the mean difference is {signed(row['mean_difference'])}"
+        f"Over trainings, DAF's spread is the smaller one in {row['lower']} of {row['units']} "
+        f"pairs of category and seed ({p_text(row['p_sign'])} by signs); the mean difference is "
+        f"{signed(row['mean_difference'])}"
     )
-    if row["p_holm"] >= SIGNIFICANT and least_p(row["units"], len(family)) >= SIGNIFICANT:
-        return f"{told}. These are too few pairs for a test over trainings."
-    return f"{told} ({p_text(row['p_holm'])} over trainings)."
+    least = least_p(row["units"], len(family))
+    if row["p_holm"] >= SIGNIFICANT and least >= SIGNIFICANT:
+        return f"{told}. These are too few pairs for a test of it."
+    floor = ", the least that so few pairs can have" if np.isclose(row["p_holm"], least) else ""
+    return f"{told} ({p_text(row['p_holm'])} by flips of signs{floor})."
 
 
 def least_p(units: int, tests: int = 1) -> float:

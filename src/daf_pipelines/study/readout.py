@@ -14,7 +14,12 @@ from daf_pipelines.study.recommendation import (
     regret_summary,
 )
 from daf_pipelines.study.results import Cell, missing_cells, study_table
-from daf_pipelines.study.robustness import Measured, comparisons_table, robustness_table
+from daf_pipelines.study.robustness import (
+    Measured,
+    comparisons_table,
+    robustness_table,
+    without_one_table,
+)
 from daf_pipelines.study.seeds import rank_stability_table, seed_tests_table
 
 
@@ -29,6 +34,7 @@ class Readout:
         missing: :func:`~daf_pipelines.study.results.missing_cells`.
         robustness: :func:`~daf_pipelines.study.robustness.robustness_table`.
         comparisons: :func:`~daf_pipelines.study.robustness.comparisons_table`.
+        without_one: :func:`~daf_pipelines.study.robustness.without_one_table`.
         seed_tests: :func:`~daf_pipelines.study.seeds.seed_tests_table`.
         rank_stability: :func:`~daf_pipelines.study.seeds.rank_stability_table`.
         recommendation: :func:`~daf_pipelines.study.recommendation.recommendation_table`.
@@ -36,6 +42,7 @@ class Readout:
         regrets: :func:`~daf_pipelines.study.recommendation.regret_summary`.
         verdicts: :func:`~daf_pipelines.study.claim.verdicts`.
         seen: :func:`~daf_pipelines.study.budget.images_seen`.
+        hardly: :func:`~daf_pipelines.study.budget.hardly_trained`.
         sources: The source of each dataset, by the name that it has in the study.
     """
 
@@ -45,6 +52,7 @@ class Readout:
     missing: pd.DataFrame
     robustness: pd.DataFrame
     comparisons: pd.DataFrame
+    without_one: pd.DataFrame
     seed_tests: pd.DataFrame
     rank_stability: pd.DataFrame
     recommendation: pd.DataFrame
@@ -52,6 +60,7 @@ class Readout:
     regrets: pd.DataFrame
     verdicts: list[Verdict]
     seen: Mapping[str, int]
+    hardly: Sequence[str]
     sources: Mapping[str, str]
 
 
@@ -64,7 +73,8 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Reado
         study: That they are of, as it is declared.
     """
     seen = images_seen(study)
-    measured = Measured(cells, replicates, hardly_trained(seen))
+    hardly = hardly_trained(seen)
+    measured = Measured(cells, replicates, hardly)
     comparisons = comparisons_table(measured)
     recommendation = recommendation_table(measured)
     return Readout(
@@ -74,6 +84,7 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Reado
         missing=missing_cells(cells, study.cells()),
         robustness=robustness_table(measured),
         comparisons=comparisons,
+        without_one=without_one_table(measured),
         seed_tests=seed_tests_table(measured),
         rank_stability=rank_stability_table(measured),
         recommendation=recommendation,
@@ -81,5 +92,6 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Reado
         regrets=regret_summary(recommendation),
         verdicts=verdicts(comparisons),
         seen=seen,
+        hardly=hardly,
         sources={name: study.source(name) for name in study.grid.dataset},
     )

@@ -11,7 +11,7 @@ Resampling adds noise of its own, which makes a spread larger and a worst case l
 All intervals and tests are therefore moved, so that the mean of the resamples is the value itself.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -311,7 +311,7 @@ def comparisons_table(measured: Measured) -> pd.DataFrame:
         for data in measured.data()
         for metric in METRICS
         for other in measured.others()
-        for row in _compared(measured, data, metric, other)
+        for row in _compared(measured, pairs_of(measured, data, metric, other), metric)
     ]
     table = pd.DataFrame(rows).reindex(columns=_COMPARED)
     table["p_holm"] = adjusted(table, "p_value")
@@ -324,9 +324,52 @@ _COMPARED = [
 ]
 
 
-def pairs_of(
-    measured: Measured, data: Data, metric: str, other: str
-) -> dict[int, tuple[Strategies, Strategies]]:
+def without_one_table(measured: Measured) -> pd.DataFrame:
+    """The comparisons of the claim again, each time without one of the strategies.
+
+    A spread over a handful of strategies may be the work of a single one. It is explored: p-values
+    are of one test each.
+
+    Returns:
+        Rows of :func:`comparisons_table` (without ``p_holm``) with what is ``without``, of the
+        methods of :data:`CLAIMED`; none where fewer than two strategies would be left.
+    """
+    rows = [
+        {"dataset": data[0], "category": data[1], "metric": metric, "other": other}
+        | {"without": name}
+        | row
+        for data in measured.data()
+        for metric in METRICS
+        for other in measured.others()
+        if other in CLAIMED
+        for name, pairs in _each_without_one(pairs_of(measured, data, metric, other))
+        for row in _compared(measured, pairs, metric)
+    ]
+    columns = ["without", *(name for name in _COMPARED if name != "p_holm")]
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+Pairs = dict[int, tuple[Strategies, Strategies]]
+"""By seed, the cells of two methods, of the same strategies."""
+
+
+def _each_without_one(by_seed: Pairs) -> Iterator[tuple[str, Pairs]]:
+    names = list(next(iter(by_seed.values()))[0]) if by_seed else []
+    for left_out in names if len(names) > 2 else ():
+        yield (
+            left_out,
+            {
+                seed: (_without(ours, left_out), _without(theirs, left_out))
+                for seed, (ours, theirs) in by_seed.items()
+            },
+        )
+
+
+def _without(cells: Strategies, left_out: str) -> Strategies:
+    return {name: cell for name, cell in cells.items() if name != left_out}
+
+
+def pairs_of(measured: Measured, data: Data, metric: str, other: str) -> Pairs:
     """By seed, the reference's cells and the other method's, of the strategies that both have.
 
     Of those seeds only that have the most in common, as in :func:`complete_seeds`.
@@ -342,8 +385,7 @@ def pairs_of(
     }
 
 
-def _compared(measured: Measured, data: Data, metric: str, other: str) -> list[dict[str, Any]]:
-    by_seed = pairs_of(measured, data, metric, other)
+def _compared(measured: Measured, by_seed: Pairs, metric: str) -> list[dict[str, Any]]:
     if not by_seed:
         return []
     ours, theirs = (
