@@ -91,6 +91,10 @@ class TestAgreement:
         chi_squared = stats.friedmanchisquare(*values.T).statistic
         assert kendall_w(values) == pytest.approx(chi_squared / (judges * (items - 1)), abs=1e-9)
 
+    @given(arrays(float, (4, 3, 5), elements=WHOLE))
+    def test_is_of_each_table(self, values):
+        np.testing.assert_array_equal(kendall_w(values), [kendall_w(one) for one in values])
+
 
 class TestTables:
     def test_units(self):
@@ -151,6 +155,42 @@ class TestTables:
         (row,) = table[table["metric"].eq("pixel_ap")].to_dict(orient="records")
         assert (row["order"], row["seed"], row["judges"], row["items"]) == ("methods", 0, 2, 2)
         assert row["kendall_w"] == pytest.approx(1)
+
+    def test_intervals_are_those_of_resampled_images(self):
+        """Strategies far apart keep their order on other images; equal ones do not."""
+
+        def agreement(step, metric="image_auroc"):
+            names = ("cutpaste", "draem", "nsa", "simple_texture")
+            quality = lambda m, s, k: 0.2 + step * names.index(s) + 0.01 * k  # noqa: E731
+            cells = made_study(quality, methods=("daf",), seeds=(0, 1), strategies=names)
+            table = rank_stability_table(Measured(cells, 200))
+            (row,) = table[table["metric"].eq(metric)].to_dict(orient="records")
+            return row
+
+        apart, alike = agreement(1.0), agreement(0.0)
+        assert apart["kendall_w"] == apart["kendall_w_high"] == 1
+        assert apart["kendall_w_low"] > 0.9
+        assert alike["kendall_w_low"] < alike["kendall_w"] < alike["kendall_w_high"]
+        assert alike["kendall_w_high"] - alike["kendall_w_low"] > 0.2
+
+    def test_one_that_is_hardly_trained_makes_no_agreement(self):
+        cells = metrics_only(
+            {
+                "daf": {"nsa": 0.9, "cutpaste": 0.8},
+                "daf_without_cue": {"nsa": 0.8, "cutpaste": 0.9},
+                "draem": {"nsa": 0.1, "cutpaste": 0.1},
+            }
+        )
+        found = {}
+        for hardly in ((), ("draem",)):
+            table = rank_stability_table(Measured(cells, 10, hardly))
+            (row,) = table[table["metric"].eq("pixel_ap")].to_dict(orient="records")
+            found[len(hardly)] = row
+        assert found[0]["items"] == 3
+        assert found[0]["kendall_w"] == pytest.approx(0.75)
+        assert found[1]["items"] == 2
+        assert found[1]["kendall_w"] == pytest.approx(0)
+        assert np.isnan(found[1]["kendall_w_low"])
 
     def test_nothing_to_agree_on(self):
         cells = metrics_only({"daf": {"draem": 0.7}})

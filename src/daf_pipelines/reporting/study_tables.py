@@ -138,10 +138,10 @@ def robustness(readout: Readout, data: Data, metric: str) -> Table:
     return Table([*columns, "sd over seeds"], rows)
 
 
-def _with_interval(row: dict[Any, Any], name: str) -> str:
-    text = or_dash(row[name], "{:.3f}".format)
+def _with_interval(row: dict[Any, Any], name: str, digits: int = 3) -> str:
+    text = or_dash(row[name], f"{{:.{digits}f}}".format)
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return text if np.isnan(low) else f"{text} ({low:.3f} to {high:.3f})"
+    return text if np.isnan(low) else f"{text} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def comparisons(readout: Readout, data: Data, metric: str) -> Table:
@@ -182,9 +182,11 @@ def rank_stability(readout: Readout) -> Table:
     """Agreement on the order of strategies, and on that of methods."""
     table = readout.rank_stability
     rows = [
-        [name_of((row["dataset"], row["category"])), SHORT[row["metric"]], _judged(row)]
-        + [str(row["judges"]), str(row["items"])]
-        + [or_dash(row[name], "{:.2f}".format) for name in ("kendall_w", "mean_tau")]
+        [
+            *(name_of((row["dataset"], row["category"])), SHORT[row["metric"]], _judged(row)),
+            *(str(row["judges"]), str(row["items"])),
+            *(_with_interval(row, "kendall_w", 2), or_dash(row["mean_tau"], "{:.2f}".format)),
+        ]
         for row in table[table["metric"].isin(SHOWN)].to_dict(orient="records")
     ]
     return Table(["data", "metric", "order of", "judges", "items", "Kendall's W", "tau"], rows)

@@ -197,12 +197,14 @@ class Measured:
         Returns:
             By statistic, (1 + B,), or (1,) where not all cells have resamples of the metric.
         """
-        values = [cell.metric(metric) for cell in cells.values()]
-        drawn = [self.resampled(cell, metric) for cell in cells.values()]
-        known = [one for one in drawn if one is not None]
-        if len(known) < len(drawn):
-            return over_strategies(np.array(values)[:, None])
-        return over_strategies(np.column_stack([values, np.stack(known)]))
+        values = [self.with_resamples(cell, metric) for cell in cells.values()]
+        shortest = min(map(len, values))
+        return over_strategies(np.array([one[:shortest] for one in values]))
+
+    def with_resamples(self, cell: Cell, metric: str) -> Floats:
+        """The value first, then that of each resample: (1 + B,), or (1,) where there are none."""
+        drawn = self.resampled(cell, metric)
+        return np.concatenate([[cell.metric(metric)], () if drawn is None else drawn])
 
 
 def robustness_table(measured: Measured) -> pd.DataFrame:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from daf_pipelines.metrics import METRICS
+from daf_pipelines.metrics import METRICS, interval
 from daf_pipelines.metrics.curves import Floats
-from daf_pipelines.study.results import Data
+from daf_pipelines.study.results import Cell, Data
 from daf_pipelines.study.robustness import (
     Measured,
     adjusted,
@@ -68,7 +68,7 @@ def permutation_test(differences: npt.ArrayLike) -> float:
     return float((sums >= sums[0] - 1e-12).mean())
 
 
-def kendall_w(values: npt.ArrayLike) -> float:
+def kendall_w(values: npt.ArrayLike) -> Floats:
     """Kendall's coefficient of concordance: how far judges agree on the order of items.
 
     Kendall and Babington Smith, Annals of Mathematical Statistics, 1939, with the correction for
@@ -76,28 +76,28 @@ def kendall_w(values: npt.ArrayLike) -> float:
     sums from their mean, T the sum of t^3 - t over all groups of t ties of a judge.
 
     Args:
-        values: Of n items by m judges, shape (m, n), both at least 2; larger is better.
+        values: Of n items by m judges, shape (..., m, n), both at least 2; larger is better.
 
     Returns:
-        From 0, no agreement, to 1, one order; NaN where no judge tells any items apart.
+        From 0, no agreement, to 1, one order, (...); NaN where no judge tells any items apart.
     """
-    ranks = stats.rankdata(np.asarray(values, dtype=float), axis=1)
-    judges, items = ranks.shape
-    sums = ranks.sum(axis=0)
-    tied = sum(
-        float((counts**3 - counts).sum())
-        for row in ranks
-        for counts in [np.unique(row, return_counts=True)[1]]
-    )
+    ranks = stats.rankdata(np.asarray(values, dtype=float), axis=-1)
+    judges, items = ranks.shape[-2:]
+    sums = ranks.sum(axis=-2)
+    # t^3 - t for a group of t is t^2 - 1 for each of its items.
+    equal = (ranks[..., :, None] == ranks[..., None, :]).sum(axis=-1)
+    tied = (equal**2 - 1).sum(axis=(-2, -1))
     largest = judges**2 * (items**3 - items) - judges * tied
-    return float(12 * ((sums - sums.mean()) ** 2).sum() / largest) if largest else np.nan
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        agreed: Floats = 12 * ((sums - sums.mean(axis=-1, keepdims=True)) ** 2).sum(-1) / largest
+    return agreed
 
 
 def mean_tau(values: npt.ArrayLike) -> float:
     """Mean of Kendall's tau-b over all pairs of judges.
 
     Args:
-        values: As of :func:`kendall_w`.
+        values: Of n items by m judges, shape (m, n).
 
     Returns:
         From -1 to 1; NaN where a judge does not tell any items apart.
@@ -174,9 +174,11 @@ def rank_stability_table(measured: Measured) -> pd.DataFrame:
         ``method`` each: its seeds
         (:func:`~daf_pipelines.study.robustness.complete_seeds`) are the judges, the strategies that
         they have in common the items. For "methods", one ``seed`` each: strategies are the judges,
-        the methods that have the most of them the items. ``judges``,
-        ``items``, ``kendall_w`` (:func:`kendall_w`), ``mean_tau`` (:func:`mean_tau`). No row with
-        fewer than two judges or items.
+        the methods that have the most of them the items, but for those that are hardly trained:
+        one that is always last makes judges agree. ``judges``, ``items``, ``kendall_w``
+        (:func:`kendall_w`) with its 95 % interval over test images, ``kendall_w_low`` and
+        ``kendall_w_high`` (NaN where not all cells have resamples), ``mean_tau``
+        (:func:`mean_tau`). No row with fewer than two judges or items.
     """
     rows: list[dict[str, Any]] = []
     for data in measured.data():
@@ -195,32 +197,43 @@ def rank_stability_table(measured: Measured) -> pd.DataFrame:
                     for row in _agreement(values)
                 ]
     columns = [*("dataset", "category", "metric", "order", "method", "seed")]
-    columns += ["judges", "items", "kendall_w", "mean_tau"]
+    columns += ["judges", "items", "kendall_w", "kendall_w_low", "kendall_w_high", "mean_tau"]
     return pd.DataFrame(rows, columns=columns).astype({"seed": "Int64"})
 
 
 def _seeds_by_strategies(measured: Measured, data: Data, method: str, metric: str) -> Floats:
-    cells = measured.complete_seeds(data, method, metric).values()
-    values = [{name: cell.metric(metric) for name, cell in one.items()} for one in cells]
-    return pd.DataFrame(values).to_numpy(float)
+    """The metric, (1 + B, seeds, strategies): itself, then of each resample."""
+    by_seed = measured.complete_seeds(data, method, metric)
+    return _stacked(measured, [list(one.values()) for one in by_seed.values()], metric)
+
+
+def _stacked(measured: Measured, cells: Sequence[Sequence[Cell]], metric: str) -> Floats:
+    if not cells:
+        return np.empty((0, 0, 0))
+    values = [[measured.with_resamples(cell, metric) for cell in row] for row in cells]
+    shortest = min(len(one) for row in values for one in row)
+    return np.moveaxis(np.array([[one[:shortest] for one in row] for row in values]), -1, 0)
 
 
 def _strategies_by_methods(measured: Measured, data: Data, seed: int, metric: str) -> Floats:
+    """The metric, (1 + B, strategies, methods): itself, then of each resample."""
     found = {
         method: by_seed[seed]
         for method in measured.methods(data)
-        if seed in (by_seed := measured.complete_seeds(data, method, metric))
+        if method not in measured.hardly
+        and seed in (by_seed := measured.complete_seeds(data, method, metric))
     }
-    values = {
-        method: {name: cell.metric(metric) for name, cell in found[method].items()}
-        for method in fullest(found)
-    }
-    return pd.DataFrame(values).to_numpy(float)
+    cells = [list(found[method].values()) for method in fullest(found)]
+    return _stacked(measured, cells, metric).swapaxes(-1, -2)
 
 
 def _agreement(values: Floats) -> list[dict[str, Any]]:
-    if values.ndim < 2 or min(values.shape) < 2:
+    if min(values.shape[1:]) < 2:
         return []
-    judges, items = values.shape
-    found = {"kendall_w": kendall_w(values), "mean_tau": mean_tau(values)}
-    return [{"judges": judges, "items": items} | found]
+    agreed = kendall_w(values)
+    row = {"judges": values.shape[1], "items": values.shape[2]}
+    row |= {"kendall_w": agreed[0], "mean_tau": mean_tau(values[0])}
+    drawn = agreed[1:][np.isfinite(agreed[1:])]
+    if len(drawn) and np.isfinite(agreed[0]):
+        row["kendall_w_low"], row["kendall_w_high"] = interval(agreed[0], drawn, drawn.mean())
+    return [row]
