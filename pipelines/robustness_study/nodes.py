@@ -1,6 +1,8 @@
 """Nodes of the robustness study pipeline."""
 
 import logging
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +17,7 @@ from daf_pipelines.reporting.study_figures import (
 from daf_pipelines.reporting.study_markdown import study_markdown
 from daf_pipelines.reporting.study_page import study_page
 from daf_pipelines.reporting.study_pictures import disputed
+from daf_pipelines.resources import git_commit
 from daf_pipelines.study.disagreement import pictured
 from daf_pipelines.study.lock import outdated
 from daf_pipelines.study.plan import Study
@@ -23,10 +26,10 @@ from daf_pipelines.study.results import read_cells
 
 LOG = logging.getLogger(__name__)
 COMMAND = "kedro run --pipelines robustness_study"
-IN_FIGURE = 4
+IN_FIGURE = 6
 """Images in all, or one a dataset and category: git keeps the figure."""
-ON_PAGE = 6
-"""Images of a dataset and category."""
+ON_PAGE = 4
+"""Images of a dataset and category: git keeps the page, too."""
 
 
 def read(study: StudyParams) -> Readout:
@@ -85,8 +88,12 @@ def report(
     """A page with everything, and a document."""
     images = disputed(study_readout.cells, study_thumbnails, ON_PAGE)
     settings = f"study.folder={study.folder},study.replicates={study.replicates}"
-    command = f"make study STUDY={study.folder.name}\n{COMMAND} --params {settings}"
+    command = (
+        f"DAF_DATASETS=path/to/datasets make study STUDY={study.folder.name}\n"
+        f"{COMMAND} --params {settings}"
+    )
+    read_out = f"{date.today()}, commit {git_commit(Path())}"
     return (
-        study_page(study_readout, images, command),
-        study_markdown(study_readout, command, has_pictures=bool(images)),
+        study_page(study_readout, images, command, read_out),
+        study_markdown(study_readout, command, read_out, has_pictures=bool(images)),
     )

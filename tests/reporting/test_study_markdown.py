@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from statistics import stdev
 
 import pytest
 
@@ -12,8 +13,10 @@ from daf_pipelines.study.readout import read_out
 from made_up_study import made_study, metrics_only, study_of
 
 COMMAND = "kedro run --pipelines robustness_study"
+READ_OUT = "2026-11-29, commit 89abcdef"
 QUALITY = {"daf": 1.5, "daf_without_cue": 1.2, "draem": 1.0, "patchcore": 1.4}
 STRATEGIES = ("draem", "nsa", "simple_texture")
+TWO = {"draem": 0.5, "nsa": 0.6}
 SHIFT = dict(zip(STRATEGIES, (-0.8, 0.0, 0.8), strict=True))
 
 
@@ -23,7 +26,7 @@ def quality(method, strategy, seed):
 
 def document(cells, replicates=400, study=None, has_pictures=True):
     readout = read_out(cells, replicates, study or study_of(cells))
-    return study_markdown(readout, COMMAND, has_pictures=has_pictures)
+    return study_markdown(readout, COMMAND, READ_OUT, has_pictures=has_pictures)
 
 
 def tables(text):
@@ -56,7 +59,8 @@ class TestContent:
         assert f"```\n{COMMAND}\n```" in text
         assert "- cells: 20 of 20" in text
         assert "- machines: 2 cores" in text
-        assert "- commits: 01234567" in text
+        assert "- commits of the cells: 01234567" in text
+        assert f"- read out: {READ_OUT}" in text
         assert "- trained: 2026-11-28" in text
 
     def test_the_claim_in_words(self, text):
@@ -70,8 +74,35 @@ class TestContent:
 
     def test_everything_in_one_table(self, cells, text):
         values = [c.metric("image_auroc") for c in cells if c.method == "daf"][:3]
-        numbers = [f"{v:.3f}" for v in (sum(values) / 3, min(values), max(values) - min(values))]
-        assert ["elpv mono", "daf", "3", "1", *numbers, "–", "–", "–"] in tables(text)
+        found = (sum(values) / 3, min(values), stdev(values), max(values) - min(values))
+        numbers = [f"{value:.3f}" for value in found]
+        assert ["elpv mono", "daf", "3", "1", *numbers, *"––––"] in tables(text)
+        (free,) = [c for c in cells if (c.dataset, c.method) == ("elpv", "patchcore")]
+        numbers = [f"{free.metric('image_auroc'):.3f}", *"–––"]
+        assert ["elpv mono", "patchcore", "–", "1", *numbers, *"––––"] in tables(text)
+
+    def test_the_answer_in_one_table(self, cells, text):
+        head = next(row for row in tables(text) if "the claim, against draem" in row)
+        assert head[:4] == ["data", "daf", "daf_without_cue", "draem"]
+        row = next(row for row in tables(text) if row[0] == "elpv mono")
+        values = [c.metric("image_auroc") for c in cells if c.method == "draem"][:3]
+        assert row[3] == f"{max(values) - min(values):.3f}"
+        assert row[-2:] == ["holds", "holds"]
+
+    def test_without_one_strategy(self, cells, text):
+        head = tables(text).index(
+            next(row for row in tables(text) if row[:2] == ["data", "without"])
+        )
+        rows = tables(text)[head + 2 : head + 2 + 2 * 2 * len(STRATEGIES)]
+        (row,) = [r for r in rows if r[:3] == ["elpv mono", "nsa", "daf − draem"]]
+        theirs = [c for c in cells if (c.dataset, c.method) == ("elpv", "draem")]
+        values = {cell.strategy: cell.metric("image_auroc") for cell in theirs}
+        assert row[-1] == f"{abs(values['draem'] - values['simple_texture']):.3f}"
+
+    def test_notes_are_told(self, cells):
+        study = study_of(cells).model_copy(update={"notes": ["Not the paper's recipe."]})
+        assert "What was tested:\n\n- Not the paper's recipe." in document(cells, study=study)
+        assert "What was tested" not in document(cells)
 
     def test_every_cell_has_its_number(self, cells, text):
         for cell in cells[:10]:
@@ -107,13 +138,13 @@ class TestContent:
         assert re.findall(r"!\[.*?\]\((.*?)\)", text) == [
             "study_heatmap.png",
             "study_slopes.png",
-            "study_disagreement.png",
+            "study_disagreement.jpg",
         ]
 
     def test_no_pictures(self, cells):
         """As in a clone whose store has no runs of the study."""
         text = document(cells, has_pictures=False)
-        assert "study_disagreement.png" not in text
+        assert "study_disagreement" not in text
         assert "No pictures: the MLflow store" in text
 
 
@@ -121,6 +152,18 @@ class TestParts:
     def test_too_few_draws_are_told(self, cells):
         assert "100 draws cannot make any of them significant" in document(cells, 100)
         assert "Too few draws" not in document(cells)
+
+    def test_too_few_draws_of_pixels_are_told(self):
+        """A cell keeps 1,000, however many the read-out makes."""
+        drawn = {"pixel_ap": (0.5,) * 1000}
+        cells = [
+            cell.model_copy(update={"pixel_replicates": drawn, "category": f"c{k}"})
+            for k in range(26)
+            for cell in metrics_only({"daf": TWO, "draem": TWO})
+        ]
+        told = "**Too few draws of pixel metrics**: with 26 tests in one family, 1,000 draws"
+        assert told in document(cells, 2000)
+        assert told not in document(cells[: 4 * 25], 2000)
 
     def test_few_images_are_told(self):
         cells = made_study(quality, methods=("daf", "draem"), strategies=STRATEGIES, anomalous=8)
@@ -158,7 +201,7 @@ class TestParts:
         is_compared = any(row[0] == "daf − cosine_only" for row in tables(text))
         assert is_compared == ("cosine_only" in methods)
         has_advice = "A strategy is recommended for daf alone" not in text
-        assert has_advice == ("For daf: " in text) == ("daf" in methods)
+        assert has_advice == ("For daf, in image AUROC: " in text) == ("daf" in methods)
 
     def test_missing_cells(self, cells):
         run = [cell for cell in cells if cell.strategy != "nsa" or cell.dataset == "elpv"]

@@ -61,7 +61,7 @@ def thumbnails_of(cells, side=32, noise=0):
 
 def page_of(cells, images=None, limit=3):
     found = disputed(cells, thumbnails_of(cells) if images is None else images, limit)
-    return study_page(read_out_of(cells, 200), found, COMMAND)
+    return study_page(read_out_of(cells, 200), found, COMMAND, "2026-11-29")
 
 
 def words(page):
@@ -113,7 +113,7 @@ class TestContent:
 
     def test_recommendation(self, html):
         text = words(Page(html))
-        assert "The primary criterion, mean_other image_auroc, costs" in text
+        assert "The primary criterion, mean_other of image AUROC, costs" in text
         assert "too few pairs for a test" in text
 
     def test_an_unfinished_study(self, cells):

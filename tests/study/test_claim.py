@@ -1,7 +1,6 @@
 """What is said of the claim follows from the numbers, also where they contradict it."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from daf_pipelines.study.claim import (
@@ -9,7 +8,6 @@ from daf_pipelines.study.claim import (
     FAILS,
     HOLDS,
     OPEN,
-    advice,
     conclusion,
     decide,
     sensitivity,
@@ -158,50 +156,3 @@ class TestSensitivity:
     def test_without_the_reference(self):
         readout = read(STEADY, SPREAD, methods=("draem",))
         assert sensitivity(readout.robustness, readout.comparisons, "image_auroc") == []
-
-
-class TestAdvice:
-    def summary(self, **changes):
-        rows = [
-            {"criterion": "mean_other image_auroc", "mean_regret": 0.01, "gain": 0.03},
-            {"criterion": "own image_auroc", "mean_regret": 0.05, "gain": -0.01},
-            {"criterion": "always nsa", "mean_regret": 0.005, "gain": 0.035},
-            {"criterion": "random", "mean_regret": 0.04, "gain": 0.0},
-        ]
-        rows[0] |= changes
-        about = {"method": "daf", "target": "image_auroc", "units": 8, "worst_regret": 0.1}
-        about |= {"p_holm": 0.02}
-        return pd.DataFrame([about | row for row in rows])
-
-    def test_a_criterion_that_works(self):
-        text = advice(self.summary(), "daf", "image_auroc")
-        assert "a strategy at random costs 0.040 of image_auroc on average, over 8 pairs" in text
-        assert "always nsa, the best fixed one in hindsight, 0.005" in text
-        assert "primary criterion, mean_other image_auroc, costs 0.010 (at worst 0.100)" in text
-        assert "it works better than chance here (p = 0.020, as if the seeds" in text
-        assert "tried beside it (1), own image_auroc, costs 0.050" in text
-
-    def test_not_shown(self):
-        assert "it is not shown to work" in advice(self.summary(p_holm=0.3), "daf", "image_auroc")
-
-    def test_worse_than_chance(self):
-        text = advice(self.summary(mean_regret=0.045, gain=-0.005), "daf", "image_auroc")
-        assert "it does not work here, as it is no better than chance" in text
-
-    def test_too_few(self):
-        text = advice(self.summary(p_holm=0.5).assign(units=5), "daf", "image_auroc")
-        assert "too few pairs for a test" in text
-
-    def test_a_primary_criterion_that_cannot_choose(self):
-        text = advice(self.summary().iloc[1:], "daf", "image_auroc")
-        assert "The primary criterion, mean_other image_auroc, cannot choose everywhere." in text
-
-    def test_the_best_of_many_is_not_recommended(self):
-        summary = self.summary()
-        summary.loc[1, ["mean_regret", "gain"]] = 0.0, 0.04
-        text = advice(summary, "daf", "image_auroc")
-        assert "own image_auroc, costs 0.000: chosen by these very results" in text
-
-    def test_no_transfer_yet(self):
-        summary = self.summary().iloc[:0]
-        assert "What a choice costs is not known" in advice(summary, "daf", "image_auroc")

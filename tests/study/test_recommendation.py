@@ -173,7 +173,7 @@ class TestWithoutDefects:
         chosen = readout.choices.set_index("criterion")["chosen"]
         assert chosen["mean_other image_auroc"] == "nsa"
         assert chosen["own image_auroc"] == "cutpaste"
-        summary = study_markdown(readout, "command", has_pictures=False)
+        summary = study_markdown(readout, "command", "today", has_pictures=False)
         assert "What a choice costs is not known" in summary
         assert "| elpv mono | 0 | nsa | nsa | nsa | nsa | cutpaste |" in summary
-        assert "cutpaste" in study_page(readout, {}, "command")
+        assert "cutpaste" in study_page(readout, {}, "command", "today")

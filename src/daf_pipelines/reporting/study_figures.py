@@ -22,6 +22,7 @@ from daf_pipelines.reporting.study_tables import (
     Matrix,
     data_of,
     matrix,
+    named,
     of_data,
 )
 from daf_pipelines.study.readout import Readout
@@ -41,18 +42,22 @@ WIDE = 9
 def heatmap_figure(readout: Readout, metric: str = PAGE_TARGET) -> Figure:
     """Strategies x methods, a panel for each dataset and category, on one scale of colours.
 
+    The scale is that of the methods that are not hardly trained.
+
     Args:
         readout: Of a study.
         metric: That the numbers are of, the mean over seeds.
     """
     data = [one for one in data_of(readout) if of_data(readout.table, one)[metric].notna().any()]
     found = {one: matrix(readout, one, metric) for one in data}
-    low = float(readout.table[metric].min()) if data else 0.0
+    scaled = readout.table[~readout.table["method"].isin(readout.hardly)]
+    low = float(scaled[metric].min()) if data else 0.0
     rows = max((len(one.grid) for one in found.values()), default=1)
     columns = max((_width(one) for one in found.values()), default=1)
-    figure, axes = _grid(len(data), width=1.9 + 0.72 * columns, height=1.5 + 0.34 * rows)
+    figure, axes = _grid(len(data), width=1.9 + 0.72 * columns, height=1.84 + 0.34 * rows)
     for ax, (name, one) in zip(axes, found.items(), strict=True):
-        _draw_matrix(ax, one, low)
+        names = [named(readout, method) for method in [*one.grid.columns, *one.free.index]]
+        _draw_matrix(ax, one, names, low)
         ax.set_title(f"{name_of(name)}\n{SHORT[metric]}", fontsize=10, loc="left", pad=8)
     return figure
 
@@ -61,10 +66,10 @@ def _width(found: Matrix) -> int:
     return found.grid.shape[1] + len(found.free)
 
 
-def _draw_matrix(ax: Axes, found: Matrix, low: float) -> None:
+def _draw_matrix(ax: Axes, found: Matrix, methods: Sequence[str], low: float) -> None:
     """The matrix, methods without synthesis beside it, and rows of summaries below."""
     strategies = list(found.grid.index) or ["no synthesis"]
-    methods, rows = [*found.grid.columns, *found.free.index], len(strategies)
+    rows, below = len(strategies), len(SUMMARIES)
     free = np.tile(found.free.to_numpy(float), (rows, 1))
     values = np.hstack([found.grid.to_numpy(float).reshape(rows, -1), free])
     ax.imshow(np.ma.masked_invalid(values), cmap=HEAT, vmin=low, vmax=1, aspect="auto")
@@ -78,9 +83,10 @@ def _draw_matrix(ax: Axes, found: Matrix, low: float) -> None:
         for column, value in enumerate(found.summaries.loc[name]):
             text = "–" if np.isnan(value) else f"{value:.3f}"
             ax.text(column, line + 0.15, text, ha="center", va="center", fontsize=8)
-    ax.fill_between([-0.5, len(methods) - 0.5], rows - 0.5, rows + 2.7, color="white")
-    ax.set(ylim=(rows + 2.6, -0.5), xlim=(-0.5, len(methods) - 0.5))
-    ax.set_yticks([*range(rows), *(rows + k + 0.15 for k in range(3))], [*strategies, *SUMMARIES])
+    ax.fill_between([-0.5, len(methods) - 0.5], rows - 0.5, rows + below - 0.3, color="white")
+    ax.set(ylim=(rows + below - 0.4, -0.5), xlim=(-0.5, len(methods) - 0.5))
+    places = [*range(rows), *(rows + k + 0.15 for k in range(below))]
+    ax.set_yticks(places, [*strategies, *SUMMARIES])
     ax.set_xticks(range(len(methods)), [_wrapped(name) for name in methods])
     ax.tick_params(length=0, labelsize=8, labelbottom=False, labeltop=True)
     ax.spines[:].set_visible(False)
@@ -101,6 +107,8 @@ def _write(ax: Axes, x: float, y: float, value: float, low: float) -> None:
 def slope_figure(readout: Readout, metric: str = PAGE_TARGET) -> Figure:
     """A line for each method over the strategies: the flatter, the less it depends on them.
 
+    Without those that are hardly trained, whose line would be far below.
+
     Strategies are in the order of their mean over methods; dots are single seeds, lines their mean;
     methods without synthesis are dashed.
 
@@ -109,7 +117,7 @@ def slope_figure(readout: Readout, metric: str = PAGE_TARGET) -> Figure:
         metric: On the vertical axis.
     """
     data = [one for one in data_of(readout) if of_data(readout.table, one)[metric].notna().any()]
-    methods = ordered(readout.table["method"])
+    methods = ordered(readout.table["method"])  # all of them, so that each keeps its colour
     figure, axes = _grid(len(data), width=4.6, height=3.9)
     for ax, one in zip(axes, data, strict=True):
         _draw_slopes(ax, readout, one, metric, methods)
@@ -132,15 +140,15 @@ def _draw_slopes(
     ax: Axes, readout: Readout, data: Data, metric: str, methods: Sequence[str]
 ) -> None:
     found = matrix(readout, data, metric)
-    order = found.grid.mean(axis=1).sort_values().index.tolist()
+    order = found.trained.mean(axis=1).sort_values().index.tolist()
     places = {name: place for place, name in enumerate(order)}
     part = of_data(readout.table, data)
     part = part[part["strategy"].ne(FREE)]
     for method in methods:
         number = methods.index(method)
         colour = COLOURS[number % len(COLOURS)]
-        if method in found.grid:
-            means = found.grid[method].reindex(order)
+        if method in found.trained:
+            means = found.trained[method].reindex(order)
             marker = MARKERS[number % len(MARKERS)]
             ax.plot(range(len(order)), means, color=colour, marker=marker, ms=5, label=method)
             seeds = part[part["method"].eq(method)]
@@ -166,7 +174,7 @@ def disagreement_figure(found: Mapping[Data, Sequence[Disputed]]) -> Figure:
     images = [(data, image) for data, rows in found.items() for image in rows]
     strategies = max((_columns(image) for _, image in images), default=1)
     lines = sum(len(image.heats) for _, image in images)
-    figure, grid = panels(max(1, lines), 1, group=1 + strategies, title=0.34, header=0.56)
+    figure, grid = panels(max(1, lines), 1, group=1 + strategies, title=0.48, header=0.56)
     note = "share: of the test images that score lower; outline: true defect"
     header(figure, "Images that strategies disagree on", note if images else "no pictures")
     place = 0
@@ -187,7 +195,7 @@ def _draw_disputed(axes: list[Axes], data: Data, image: Disputed, method: str) -
         outline(axes[0], image.mask)
     colour = ANOMALOUS if image.is_anomalous else NORMAL
     kind = image.defect_type if image.is_anomalous else "normal"
-    _title(axes[0], f"{method}\n{short(name_of(data), 13)}: {short(kind, 8)}", colour)
+    _title(axes[0], f"{method}\n{short(name_of(data), 22)}\n{short(kind, 22)}", colour)
     for ax, (name, heat) in zip(axes[1:], image.heats[method].items(), strict=False):
         show(ax, heat.picture)
         _title(ax, f"{short(name, 22)}\n{heat.rank:.0%}", NEUTRAL)

@@ -11,23 +11,23 @@ from daf_pipelines.reporting.dataset_overview import Sample
 from daf_pipelines.reporting.embedding import embed, page_template
 from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_pictures import Disputed
-from daf_pipelines.reporting.study_published import published
-from daf_pipelines.reporting.study_tables import PAGE_TARGET, SUMMARIES, Matrix, data_of
+from daf_pipelines.reporting.study_published import PUBLISHED_IS, published
+from daf_pipelines.reporting.study_tables import PAGE_TARGET, SUMMARIES, Matrix, data_of, named
 from daf_pipelines.reporting.study_words import (
     BESIDE,
+    CAPTIONS,
     CLAIM,
     NO_CLAIM,
-    OVERVIEW_IS,
     RULES,
     conclusions,
     method,
+    targets_of,
     told,
     warnings,
     which_strategy,
 )
 from daf_pipelines.reporting.words import or_dash
 from daf_pipelines.study.readout import Readout
-from daf_pipelines.study.recommendation import PRIMARY
 from daf_pipelines.study.results import Data, name_of, ordered
 from daf_pipelines.study.robustness import REFERENCE
 
@@ -35,13 +35,16 @@ BRIGHT = 75
 """Percent of the colour behind the highest number of a table."""
 
 
-def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], command: str) -> str:
+def study_page(
+    readout: Readout, images: Mapping[Data, Sequence[Disputed]], command: str, read_out: str
+) -> str:
     """Writes what a study found, as a web page.
 
     Args:
         readout: Of any part of a study.
         images: From :func:`~daf_pipelines.reporting.study_pictures.disputed`.
         command: That makes the page again.
+        read_out: When that was, and by the code of which commit.
 
     Returns:
         HTML that encodes as UTF-8 whatever the names hold, below 5 MB.
@@ -52,9 +55,12 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         claim=CLAIM,
         beside=BESIDE,
         command=command,
-        facts=study_tables.provenance(readout),
+        facts=study_tables.provenance(readout, read_out),
+        notes=readout.notes,
+        captions=CAPTIONS,
+        answer=study_tables.answer(readout),
+        without_one=study_tables.without_one(readout),
         overview=study_tables.overview(readout),
-        overview_is=OVERVIEW_IS,
         conclusions=conclusions(readout),
         no_claim=NO_CLAIM,
         verdicts=[
@@ -67,14 +73,23 @@ def study_page(readout: Readout, images: Mapping[Data, Sequence[Disputed]], comm
         seed_tests=study_tables.seed_tests(readout),
         ranks=study_tables.rank_stability(readout),
         published=published(readout),
+        published_is=PUBLISHED_IS,
         which_strategy=which_strategy(readout),
-        primary=PRIMARY,
-        regrets=study_tables.regrets(readout, REFERENCE, PAGE_TARGET),
+        regrets=[_regrets(readout, target) for target in targets_of(readout)],
         choices=study_tables.choices(readout, REFERENCE, PAGE_TARGET),
         chosen=study_tables.without_defects(readout, REFERENCE),
         coverage=study_tables.coverage(readout),
         method=method(readout),
     )
+
+
+def _regrets(readout: Readout, target: str) -> dict[str, Any]:
+    """What the page tells of choices by their price in one metric."""
+    return {
+        "metric": SHORT[target],
+        "by_data": study_tables.regrets_by_data(readout, REFERENCE, target),
+        "by_way": study_tables.regrets(readout, REFERENCE, target),
+    }
 
 
 def _group(readout: Readout, data: Data, pictures: list[dict[str, Any]]) -> dict[str, Any]:
@@ -86,7 +101,7 @@ def _group(readout: Readout, data: Data, pictures: list[dict[str, Any]]) -> dict
         panels.append(
             {
                 "label": SHORT[metric],
-                "heat": _heat(found),
+                "heat": _heat(readout, found),
                 "slopes": slopes(found, SHORT[metric], methods),
                 "robustness": study_tables.robustness(readout, data, metric),
                 "comparisons": study_tables.comparisons(readout, data, metric),
@@ -95,20 +110,20 @@ def _group(readout: Readout, data: Data, pictures: list[dict[str, Any]]) -> dict
     return {"name": name_of(data), "panels": panels, "pictures": pictures}
 
 
-def _heat(found: Matrix) -> dict[str, Any]:
+def _heat(readout: Readout, found: Matrix) -> dict[str, Any]:
     """Rows of numbers, each with the percentage of colour behind it."""
-    every = pd.concat([found.grid.melt()["value"], found.free])
+    every = pd.concat([found.trained.melt()["value"], found.free])
     low, high = every.min(), every.max()
 
     def cell(value: float) -> dict[str, Any]:
-        share = (value - low) / (high - low) if high > low else 0.0
+        share = max(0.0, (value - low) / (high - low)) if high > low else 0.0
         return {
             "text": or_dash(value, "{:.3f}".format),
             "share": 0 if pd.isna(value) else round(BRIGHT * share),
         }
 
     return {
-        "columns": list(found.grid.columns),
+        "columns": [named(readout, name) for name in found.grid.columns],
         "free": {name: cell(value) for name, value in found.free.items()},
         "rows": {
             name: [cell(value) for value in row]
@@ -124,13 +139,15 @@ def _heat(found: Matrix) -> dict[str, Any]:
 def slopes(found: Matrix, label: str, methods: Sequence[str]) -> Chart:
     """A line for each method over the strategies; level lines for those without synthesis.
 
+    Without those that are hardly trained.
+
     Args:
         found: Strategies x methods.
         label: Of the vertical axis.
         methods: Of the whole study, in order: each has one colour on all charts.
     """
-    order = found.grid.mean(axis=1).sort_values().index.tolist()
-    wide = found.grid.reindex(order)
+    order = found.trained.mean(axis=1).sort_values().index.tolist()
+    wide = found.trained.reindex(order)
     values = {(str(m), str(s)): (v, None, None) for m in wide for s, v in wide[m].items()}
     free = {(str(m), ""): (v, None, None) for m, v in found.free.items()}
     scale = intervals({f"{m}|{s}": v for (m, s), v in (values | free).items()})
@@ -143,7 +160,7 @@ def slopes(found: Matrix, label: str, methods: Sequence[str]) -> Chart:
     series = []
     for number, name in enumerate(methods):
         colour = PALETTE[number % len(PALETTE)]
-        if name in found.grid:
+        if name in found.trained:
             points = [(x[s], y) for s in order if (y := height(name, s)) is not None]
             line = "M" + "L".join(f"{a:.2f} {b}" for a, b in points)
             dots = f"{line}h0" if len(points) == 1 else ""

@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daf_pipelines.metrics import METRICS
 from daf_pipelines.reporting.evaluation import SHORT
+from daf_pipelines.reporting.study_advice import DEFAULT, criterion_name
 from daf_pipelines.reporting.words import or_dash
 from daf_pipelines.study.claim import SIGNIFICANT, p_text, signed
 from daf_pipelines.study.readout import Readout
-from daf_pipelines.study.recommendation import ALWAYS, PRIMARY
+from daf_pipelines.study.recommendation import ALWAYS, PRIMARY, RANDOM
 from daf_pipelines.study.results import Cell, Data, name_of, ordered
 from daf_pipelines.study.robustness import STATISTICS, complete_seeds
 
-SHOWN = ("image_auroc", "image_ap", "pixel_ap")
+SHOWN = ("image_auroc", "pixel_ap", "aupro_030")
 """The metrics of tables for people; the CSV files have all of them."""
 PAGE_TARGET = "image_auroc"
 FREE = ""
 """In place of a strategy, of a method that does without synthesis."""
 OVERVIEW = ("image_auroc", "pixel_ap")
-SUMMARIES = ("mean", "worst", "range")
+SUMMARIES = ("mean", "worst", "sd", "range")
 TESTED = ("value", "worst", "sd")
 
 
@@ -46,12 +46,19 @@ class Matrix:
     Attributes:
         grid: Strategies x methods, NaN where there is no cell.
         free: The metric of methods without synthesis, by method.
-        summaries: ``mean``, ``worst`` and ``range`` (rows) by method; NaN without strategies.
+        summaries: Of :data:`SUMMARIES` (rows) by method; NaN without strategies.
+        trained: The grid without methods that are hardly trained: scales and orders are of these.
     """
 
     grid: pd.DataFrame
     free: "pd.Series[float]"
     summaries: pd.DataFrame
+    trained: pd.DataFrame
+
+
+def named(readout: Readout, method: str) -> str:
+    """A method in tables, with what nobody may overlook."""
+    return f"{method} (hardly trained)" if method in readout.hardly else method
 
 
 def data_of(readout: Readout) -> list[Data]:
@@ -89,7 +96,8 @@ def matrix(readout: Readout, data: Data, metric: str) -> Matrix:
     free = means.reindex([FREE]).T[FREE].dropna()
     values = means.drop(index=FREE, errors="ignore").drop(columns=free.index)
     summaries = _summaries(readout, data, metric).reindex(columns=values.columns)
-    return Matrix(values, free, summaries)
+    trained = values.drop(columns=readout.hardly, errors="ignore")
+    return Matrix(values, free, summaries, trained)
 
 
 def _summaries(readout: Readout, data: Data, metric: str) -> pd.DataFrame:
@@ -103,32 +111,72 @@ def averaged(readout: Readout, data: Data, metric: str) -> pd.DataFrame:
     return table[table["metric"].eq(metric) & table["seed"].isna()]
 
 
+def answer(readout: Readout) -> Table:
+    """How far each method ranges over strategies, and whether the claim holds."""
+    verdicts = {
+        (one.data, one.other): one.verdict for one in readout.verdicts if one.metric == PAGE_TARGET
+    }
+    others = ordered(other for _, other in verdicts)
+    tables = {data: averaged(readout, data, PAGE_TARGET) for data in data_of(readout)}
+    ranges = {data: one.set_index("method")["range"].dropna() for data, one in tables.items()}
+    methods = ordered(m for one in ranges.values() for m in one.index if m not in readout.hardly)
+    rows = [
+        [name_of(data), *(or_dash(ranges[data].get(name), "{:.3f}".format) for name in methods)]
+        + [verdicts.get((data, other), "–") for other in others]
+        for data in ranges
+        if len(ranges[data])
+    ]
+    return Table(["data", *methods, *(f"the claim, against {other}" for other in others)], rows)
+
+
+def without_one(readout: Readout) -> Table:
+    """The comparison of spreads without one strategy at a time."""
+    table = readout.without_one
+    table = table[table["metric"].eq(PAGE_TARGET)]
+    keys = ["dataset", "category", "other", "without"]
+    rows = []
+    for about, part in table.groupby(keys, sort=False):
+        dataset, category, other, without = map(str, about)
+        found = part.set_index("statistic").to_dict(orient="index")
+        sd, span = found["sd"], found["range"]
+        rows.append(
+            [
+                *(name_of((dataset, category)), without, f"daf − {other}", _delta(sd)),
+                *(f"{one[side]:.3f}" for one in (sd, span) for side in ("value", "other_value")),
+            ]
+        )
+    heads = [f"{name}, {whose}" for name in ("sd", "range") for whose in ("daf", "the other")]
+    return Table(["data", "without", "difference", "of sd", *heads], rows)
+
+
 def overview(readout: Readout) -> Table:
-    """The study in one table: mean, worst case and range of what images and pixels show."""
+    """The study in one table: mean, worst case and spread of what images and pixels show."""
     rows = []
     for data in data_of(readout):
         found = {metric: averaged(readout, data, metric).set_index("method") for metric in OVERVIEW}
         for method in ordered(name for table in found.values() for name in table.index):
             parts = {m: table.loc[method] for m, table in found.items() if method in table.index}
             first = next(iter(parts.values()))
+            told = SUMMARIES if first["strategies"] else ("mean",)
             numbers = [
-                or_dash(parts[metric][name] if metric in parts else None, "{:.3f}".format)
-                for metric in OVERVIEW
+                or_dash(parts[m][name] if m in parts and name in told else None, "{:.3f}".format)
+                for m in OVERVIEW
                 for name in SUMMARIES
             ]
             counts = [str(first["strategies"] or "–"), str(first["seeds"])]
-            rows.append([name_of(data), method, *counts, *numbers])
+            rows.append([name_of(data), named(readout, method), *counts, *numbers])
     heads = [f"{SHORT[metric]}: {name}" for metric in OVERVIEW for name in SUMMARIES]
     return Table(["data", "method", "strategies", "seeds", *heads], rows)
 
 
 def robustness(readout: Readout, data: Data, metric: str) -> Table:
     """Mean, worst case and spread of each method, with intervals."""
-    columns = ["method", "seeds", "strategies", "mean", "worst case", "at worst", "sd", "range"]
+    columns = ["method", "seeds", "strategies", "mean", "worst case", "lowest mean", "sd", "range"]
     rows = [
         [
-            *(row["method"], str(row["seeds"]), str(row["strategies"] or "–")),
-            *(_with_interval(row, "mean"), _with_interval(row, "worst")),
+            *(named(readout, row["method"]), str(row["seeds"]), str(row["strategies"] or "–")),
+            _with_interval(row, "mean"),
+            _with_interval(row, "worst") if row["strategies"] else "–",
             row["worst_strategy"] or "–",
             *(_with_interval(row, "sd"), _with_interval(row, "range")),
             or_dash(row["seed_sd"], "{:.3f}".format),
@@ -153,14 +201,15 @@ def comparisons(readout: Readout, data: Data, metric: str) -> Table:
         found = part.set_index("statistic").to_dict(orient="index")
         pairs = found["mean"]["pairs"], found["mean"]["seeds"]
         rows.append([f"daf − {other}", *map(str, pairs), *(_delta(found[n]) for n in STATISTICS)])
-    return Table(["", "pairs", "seeds", "mean", "worst case", "sd", "range"], rows)
+    columns = ["difference", "detectors of each", "seeds", "mean", "worst case", "sd", "range"]
+    return Table(columns, rows)
 
 
 def _delta(row: dict[Any, Any]) -> str:
     text = or_dash(row["delta"], signed)
     if np.isnan(row["low"]):
         return text
-    star = " *" if row["p_holm"] < SIGNIFICANT else ""
+    star = " *" if row.get("p_holm", 1) < SIGNIFICANT else ""
     return f"{text} ({signed(row['low'])} to {signed(row['high'])}){star}"
 
 
@@ -174,7 +223,7 @@ def seed_tests(readout: Readout) -> Table:
         + [f"{row[name]:.3g}" for name in ("p_sign", "p_permutation", "p_holm")]
         for row in table.to_dict(orient="records")
     ]
-    columns = ["metric", "", "of", "pairs", "higher", "lower", "mean difference"]
+    columns = ["metric", "difference", "of", "pairs", "higher", "lower", "mean difference"]
     return Table([*columns, "p, signs", "p, permutation", "adjusted"], rows)
 
 
@@ -183,7 +232,8 @@ def rank_stability(readout: Readout) -> Table:
     table = readout.rank_stability
     rows = [
         [
-            *(name_of((row["dataset"], row["category"])), SHORT[row["metric"]], _judged(row)),
+            *(name_of((row["dataset"], row["category"])), SHORT[row["metric"]]),
+            _judged(readout, row),
             *(str(row["judges"]), str(row["items"])),
             *(_with_interval(row, "kendall_w", 2), or_dash(row["mean_tau"], "{:.2f}".format)),
         ]
@@ -192,9 +242,9 @@ def rank_stability(readout: Readout) -> Table:
     return Table(["data", "metric", "order of", "judges", "items", "Kendall's W", "tau"], rows)
 
 
-def _judged(row: dict[Any, Any]) -> str:
+def _judged(readout: Readout, row: dict[Any, Any]) -> str:
     if row["order"] == "strategies":
-        return f"strategies, between seeds: {row['method']}"
+        return f"strategies, between seeds: {named(readout, row['method'])}"
     return f"methods, between strategies: seed {row['seed']}"
 
 
@@ -204,7 +254,7 @@ def regrets(readout: Readout, method: str, target: str) -> Table:
     part = table[table["method"].eq(method) & table["target"].eq(target)]
     rows = [
         [
-            *(_criterion(row["criterion"]), str(row["units"])),
+            *(_way(row["criterion"]), str(row["units"])),
             *(f"{row[name]:.3f}" for name in ("mean_regret", "worst_regret")),
             or_dash(row["mean_rank_correlation"], "{:.2f}".format),
             or_dash(row["p_holm"], p_text),
@@ -215,18 +265,31 @@ def regrets(readout: Readout, method: str, target: str) -> Table:
     return Table([*columns, "better than chance"], rows)
 
 
-def _criterion(name: str) -> str:
-    if name.startswith(ALWAYS):
-        return f"{name} (hindsight)"
-    criterion, _, measure = name.partition(" ")
-    return f"{criterion}, {SHORT[measure]}" if measure in METRICS else name
+def _way(name: str) -> str:
+    if name == f"{ALWAYS}{DEFAULT}":
+        return f"{name} (the default)"
+    return f"{name} (hindsight)" if name.startswith(ALWAYS) else criterion_name(name)
+
+
+def regrets_by_data(readout: Readout, method: str, target: str) -> Table:
+    """What a choice costs on each dataset and category, the mean over seeds."""
+    table = readout.recommendation
+    part = table[table["method"].eq(method) & table["target"].eq(target)]
+    ways = [PRIMARY, f"{ALWAYS}{DEFAULT}", RANDOM]
+    rows = []
+    for data in dict.fromkeys(zip(part["dataset"], part["category"], strict=True)):
+        one = of_data(part, data)
+        means = one.groupby("criterion")["regret"].mean()
+        costs = [or_dash(means.get(name), "{:.3f}".format) for name in ways]
+        rows.append([name_of(data), *costs, f"{one['oracle_value'].mean():.3f}"])
+    return Table(["data", *map(_way, ways), "the oracle's " + SHORT[target]], rows)
 
 
 def choices(readout: Readout, method: str, target: str) -> Table:
     """What the primary criterion chooses on each dataset, category and seed, beside the oracle."""
     table = readout.recommendation
     part = table[table["method"].eq(method) & table["target"].eq(target)]
-    random = part[part["criterion"].eq("random")]
+    random = part[part["criterion"].eq(RANDOM)]
     expected = random.set_index(["dataset", "category", "seed"])["regret"]
     rows = [
         [
@@ -273,8 +336,13 @@ def coverage(readout: Readout) -> Table:
     return Table(["data", *methods], rows)
 
 
-def provenance(readout: Readout) -> dict[str, str]:
-    """Facts of how the cells came about."""
+def provenance(readout: Readout, read_out: str) -> dict[str, str]:
+    """Facts of how the cells, and what is told of them, came about.
+
+    Args:
+        readout: Of a study.
+        read_out: When, and by the code of which commit.
+    """
     table = readout.table
     dates: Sequence[str] = sorted(table["date"])
     hours = table["train_seconds"].sum() / 3600
@@ -284,5 +352,6 @@ def provenance(readout: Readout) -> dict[str, str]:
         "trained": f"{dates[0]} to {dates[-1]}" if dates[0] != dates[-1] else dates[0],
         "training time": f"{hours:.1f} h in all",
         "machines": "; ".join(sorted(set(table["machine"]))),
-        "commits": ", ".join(sorted({commit[:8] for commit in table["git_commit"]})),
+        "commits of the cells": ", ".join(sorted({name[:8] for name in table["git_commit"]})),
+        "read out": read_out,
     }

@@ -4,17 +4,17 @@ import numpy as np
 
 from daf_pipelines.metrics.bootstrap import FEW_IMAGES, units_drawn
 from daf_pipelines.reporting.evaluation import SHORT
+from daf_pipelines.reporting.study_advice import advice, criterion_name
 from daf_pipelines.reporting.study_tables import PAGE_TARGET, SHOWN, data_of, of_data
 from daf_pipelines.study.claim import (
     MARGIN,
     SENSITIVE,
     SIGNIFICANT,
     Verdict,
-    advice,
     conclusion,
     sensitivity,
 )
-from daf_pipelines.study.draws import PIXEL_DRAWS
+from daf_pipelines.study.draws import KEPT, PIXEL_DRAWS
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.recommendation import PRIMARY
 from daf_pipelines.study.results import Data, name_of
@@ -26,11 +26,54 @@ CLAIM = (
     "not."
 )
 BESIDE = (
-    "Here daf is set beside the same network without that cue, neither before the decoder nor in "
-    "the score (daf_without_cue; the study ablations takes the two apart), and beside DRAEM "
+    "Here daf is set beside the same network without the discrepancy, neither as the decoder's cue "
+    "nor in the score (daf_without_cue; the study ablations takes the two apart), and beside DRAEM "
     "(draem)."
 )
-OVERVIEW_IS = "Over the strategies of a method: the mean, the worst case, the range."
+EACH = "within each seed, then averaged over seeds"
+CAPTIONS = {
+    "answer": (
+        f"Range of {SHORT[PAGE_TARGET]} over the strategies, {EACH} (the smaller, the less a "
+        "method depends on them), and the verdict on the claim by the rules below."
+    ),
+    "without_one": (
+        f"The same without one strategy at a time: the standard deviation (sd) of "
+        f"{SHORT[PAGE_TARGET]} over those that are left, daf's minus the other's with its 95 % "
+        "interval, both, and both ranges. Explored, and no verdict."
+    ),
+    "overview": (
+        f"Each method over the strategies: mean, worst case, standard deviation and range, {EACH}. "
+        "Methods that do without synthesis have a mean over seeds only."
+    ),
+    "matrix": "First each strategy, the mean over seeds.",
+    "robustness": (
+        "Then each method over the strategies, in brackets the 95 % interval over test images. "
+        f"Worst case, sd and range are {EACH}, and so differ from those of the means above; "
+        "lowest mean is the strategy that has it."
+    ),
+    "comparisons": (
+        f"Last daf minus each other method; * is p < {SIGNIFICANT} after Holm's adjustment. Of "
+        "mean and worst case higher is better for daf, of sd and range lower."
+    ),
+    "seed_tests": (
+        "Each pair of detectors (value), or of spreads over strategies (worst, sd) of a category "
+        "and seed, is one observation."
+    ),
+    "ranks": (
+        "How far judges agree on the order of items, 1 if entirely, by the metric, in brackets the "
+        "95 % interval over test images."
+    ),
+    "regrets": (
+        "What each way to choose daf's strategy costs of {}, over pairs of category and seed. Rank "
+        "correlation: over those pairs where the criterion tells strategies apart."
+    ),
+    "regrets_by_data": "What a choice costs of {}, the mean over seeds:",
+    "choices": f"What {criterion_name(PRIMARY)} chooses:",
+    "without_defects": (
+        "What each criterion chooses, of image AUROC on held-out normals and their outliers:"
+    ),
+}
+"""What is above a table."""
 NO_CLAIM = (
     f"This study says nothing of it: that takes {REFERENCE}, and {' or '.join(CLAIMED)}, tested on "
     "defects."
@@ -57,11 +100,21 @@ def told(readout: Readout, verdict: Verdict) -> str:
     return f"{verdict.sentence} ({few})"
 
 
-def which_strategy(readout: Readout) -> str:
+def which_strategy(readout: Readout) -> list[str]:
     """The advice on the choice of a strategy, for the method that the claim is about."""
     if REFERENCE not in _methods(readout):
-        return f"A strategy is recommended for {REFERENCE} alone, and this study has none of it."
-    return f"For {REFERENCE}: {advice(readout.regrets, REFERENCE, PAGE_TARGET)}"
+        return [f"A strategy is recommended for {REFERENCE} alone, and this study has none of it."]
+    targets = [PAGE_TARGET, *(name for name in targets_of(readout) if name != PAGE_TARGET)]
+    return [
+        f"For {REFERENCE}, in {SHORT[target]}: {advice(readout.regrets, REFERENCE, target)}"
+        for target in targets
+    ]
+
+
+def targets_of(readout: Readout) -> list[str]:
+    """The shown metrics in which a choice of a strategy has a price."""
+    priced = set(readout.regrets.loc[readout.regrets["method"].eq(REFERENCE), "target"])
+    return [name for name in SHOWN if name in priced]
 
 
 def _methods(readout: Readout) -> set[str]:
@@ -95,7 +148,8 @@ def method(readout: Readout) -> dict[str, str]:
             "normal and anomalous test images are drawn again with replacement, "
             f"{readout.replicates:,} times; all detectors of a category and seed are measured on "
             "the same draws. Resampling adds noise of its own to a spread and a worst case: "
-            "intervals and tests are moved so that the mean of the draws is the value itself. "
+            "intervals and tests are moved so that the mean of the draws is the value itself. The "
+            "noise that the test images are to the value stays: spreads are a little too large. "
             f"Of pixel metrics a cell keeps pixel AP and AUPRO 30 % in {PIXEL_DRAWS:,} such draws; "
             "the others have no interval. A star marks "
             f"p < {SIGNIFICANT} after Holm's adjustment."
@@ -114,8 +168,9 @@ def method(readout: Readout) -> dict[str, str]:
         ),
         "A spread over strategies contains that of training": (
             "with one seed the two cannot be told apart. The sd over seeds is what the same "
-            "strategy varies by when trained again; a spread over strategies that is no larger "
-            "says nothing about strategies. A metric near 1 has little room to vary, and so has "
+            "strategy varies by when trained again (with another split, where the seed draws it); "
+            "a spread over strategies that is no larger says nothing about strategies. A metric "
+            "near 1 has little room to vary, and so has "
             "one near chance: read a spread beside its mean."
         ),
         "Kendall's W": (
@@ -127,7 +182,7 @@ def method(readout: Readout) -> dict[str, str]:
             "they see normals and synthetic outliers only: mean_other and worst_other over the "
             "outliers of all other strategies, rank_other the mean rank there, mean_all with those "
             "of its own, own on these alone. Regret is what the oracle, which knows the defects, "
-            f"has more. {PRIMARY} is the primary criterion and tested alone; the "
+            f"has more. {criterion_name(PRIMARY)} is the primary criterion and tested alone; the "
             "p-values of the others are adjusted for their number. The best of them was chosen on "
             "the test split too: expect more regret of it on new data."
         ),
@@ -158,19 +213,31 @@ def warnings(readout: Readout) -> dict[str, str]:
             f"{', '.join(one_seed)}: tests over images are about these trained "
             "detectors on other images. Whether another training would agree is open."
         )
-    counts = readout.comparisons.groupby(family(readout.comparisons))["p_value"].count()
-    tests = max(counts, default=0)
-    if 2 * tests / (readout.replicates + 1) >= SIGNIFICANT:
-        found["Too few draws"] = (
-            f"with {tests} tests in one family, {readout.replicates:,} draws cannot make any of "
-            f"them significant. Set study.replicates to {60 * tests:,}."
-        )
+    found |= _too_few_draws(readout)
     few = [name_of(one) for one in data if _has_few_images(readout, one)]
     if few:
         found[f"Fewer than {FEW_IMAGES} test images, or groups, of a class"] = (
             f"on {', '.join(few)} intervals are too short and p-values too small."
         )
     return found
+
+
+def _too_few_draws(readout: Readout) -> dict[str, str]:
+    """Of images as many as are asked for; of pixels as many as cells keep."""
+    table = readout.comparisons
+    told = {}
+    for name, rows, draws, remedy in (
+        ("Too few draws", ~table["metric"].isin(KEPT), readout.replicates, "study.replicates"),
+        ("Too few draws of pixel metrics", table["metric"].isin(KEPT), PIXEL_DRAWS, ""),
+    ):
+        part = table[rows]
+        tests = int(part.groupby(family(part))["p_value"].count().max()) if len(part) else 0
+        if 2 * tests / (draws + 1) >= SIGNIFICANT:
+            told[name] = (
+                f"with {tests} tests in one family, {draws:,} draws cannot make any of them "
+                f"significant.{f' Set {remedy} to {60 * tests:,}.' if remedy else ''}"
+            )
+    return told
 
 
 def _with_one_seed(readout: Readout) -> list[str]:

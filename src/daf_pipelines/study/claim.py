@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from daf_pipelines.study.recommendation import ALWAYS, PRIMARY, RANDOM
 from daf_pipelines.study.results import Data, name_of
 from daf_pipelines.study.robustness import CLAIMED, REFERENCE
 
@@ -208,64 +207,6 @@ def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
 def least_p(units: int, tests: int = 1) -> float:
     """The smallest p-value that a permutation test can have, adjusted for so many tests."""
     return min(1.0, tests * 2.0 ** (1 - units))
-
-
-def advice(summary: pd.DataFrame, method: str, target: str) -> str:
-    """Which strategy to use without any defect, or that no criterion has shown to be of use.
-
-    Args:
-        summary: From :func:`~daf_pipelines.study.recommendation.regret_summary`.
-        method: That is to be trained.
-        target: Metric of the test split.
-    """
-    part = summary[summary["method"].eq(method) & summary["target"].eq(target)]
-    names = part["criterion"]
-    is_fixed, is_random = names.str.startswith(ALWAYS), names.eq(RANDOM)
-    criteria = part[~is_fixed & ~is_random]
-    if criteria.empty:
-        return (
-            "What a choice costs is not known: no two of its detectors have been tested on defects."
-        )
-    random = part[is_random].iloc[0]
-    told = (
-        f"a strategy at random costs {random['mean_regret']:.3f} of {target} on average, over "
-        f"{random['units']} pairs of category and seed"
-    )
-    if is_fixed.any():
-        fixed = part[is_fixed].sort_values("mean_regret", kind="stable").iloc[0]
-        told += (
-            f"; {fixed['criterion']}, the best fixed one in hindsight, {fixed['mean_regret']:.3f}"
-        )
-    is_primary = criteria["criterion"].eq(PRIMARY)
-    primary = [_judged(row) for row in criteria[is_primary].to_dict(orient="records")]
-    primary = primary or [f"The primary criterion, {PRIMARY}, cannot choose everywhere."]
-    others = criteria[~is_primary].sort_values("mean_regret", kind="stable").head(1)
-    explored = [
-        f"The best of the others that were tried beside it ({sum(~is_primary)}), "
-        f"{row['criterion']}, costs {row['mean_regret']:.3f}: chosen by these very results, it is "
-        "for another study to confirm."
-        for row in others.to_dict(orient="records")
-    ]
-    return " ".join([f"{told}.", *primary, *explored])
-
-
-def _judged(primary: Mapping[Any, Any]) -> str:
-    """What the criterion is worth that is tested alone."""
-    told = (
-        f"The primary criterion, {PRIMARY}, costs "
-        f"{primary['mean_regret']:.3f} (at worst {primary['worst_regret']:.3f})"
-    )
-    tested = p_text(primary["p_holm"])
-    if least_p(primary["units"]) >= SIGNIFICANT:
-        return f"{told}; whether it works is not decided: these are too few pairs for a test."
-    if primary["gain"] <= 0:
-        return f"{told}: it does not work here, as it is no better than chance."
-    if primary["p_holm"] < SIGNIFICANT:
-        return (
-            f"{told}: it works better than chance here ({tested}, as if the seeds of one category "
-            "were independent, which they are not)."
-        )
-    return f"{told}; it is not shown to work: the gain over chance may be chance ({tested})."
 
 
 def signed(value: float) -> str:

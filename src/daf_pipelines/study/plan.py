@@ -84,6 +84,7 @@ class Study(Section):
     """
 
     name: Name
+    notes: list[str] = Field([], description="What a reader of its results has to know.")
     grid: Grid
     datasets: dict[Name, Parameters]
     strategies: dict[Name, Parameters]

@@ -43,6 +43,7 @@ class Readout:
         verdicts: :func:`~daf_pipelines.study.claim.verdicts`.
         seen: :func:`~daf_pipelines.study.budget.images_seen`.
         hardly: :func:`~daf_pipelines.study.budget.hardly_trained`.
+        notes: Of the study, for its readers.
         sources: The source of each dataset, by the name that it has in the study.
     """
 
@@ -61,6 +62,7 @@ class Readout:
     verdicts: list[Verdict]
     seen: Mapping[str, int]
     hardly: Sequence[str]
+    notes: Sequence[str]
     sources: Mapping[str, str]
 
 
@@ -93,5 +95,6 @@ def read_out(cells: Sequence[Cell], replicates: int, study: plan.Study) -> Reado
         verdicts=verdicts(comparisons),
         seen=seen,
         hardly=hardly,
+        notes=study.notes,
         sources={name: study.source(name) for name in study.grid.dataset},
     )

@@ -59,7 +59,7 @@ class Cell(_Record):
     """One detector of the study with its results.
 
     Attributes:
-        dataset: Source of the images.
+        dataset: By the name that it has in the study.
         category: Of the dataset.
         strategy: That it was trained with; None: the method does without synthesis.
         method: Such as "daf".

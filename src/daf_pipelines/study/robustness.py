@@ -110,7 +110,7 @@ def fullest(strategies: Mapping[K, Collection[str]]) -> list[K]:
 
 
 class Measured:
-    """The cells of a study with their image metrics on resampled test images.
+    """The cells of a study with their metrics on resampled test images.
 
     Args:
         cells: As :func:`~daf_pipelines.study.results.read_cells` returns them.
@@ -125,7 +125,7 @@ class Measured:
         self.hardly = hardly
         self.replicates = replicates
         self._resampled: dict[int, Replicates] = {}
-        self._weights: dict[str, Weights] = {}
+        self._weights: dict[Any, Weights] = {}
 
     def data(self) -> list[Data]:
         """Datasets and categories, in order."""
@@ -180,7 +180,7 @@ class Measured:
         return self._resampled[id(cell)].get(metric)
 
     def _draws(self, cell: Cell) -> Weights:
-        test_set = f"{cell.test_images} {cell.labels}"
+        test_set = cell.data, cell.test_images, cell.labels, cell.groups
         if test_set not in self._weights:
             self._weights[test_set] = draws(
                 cell.data, cell.test_images, cell.truth, cell.groups, self.replicates
@@ -216,7 +216,7 @@ def robustness_table(measured: Measured) -> pd.DataFrame:
         :func:`complete_seeds`. ``seeds`` and ``strategies`` say
         over how many; methods without synthesis have one value, no spread, and ``strategies`` 0.
         ``mean``, ``worst``, ``sd`` and ``range`` as :func:`over_strategies` defines them, each
-        with its 95 % interval ``*_low``, ``*_high`` (NaN for metrics of pixels);
+        with its 95 % interval ``*_low``, ``*_high`` (NaN where not all cells have resamples);
         ``worst_strategy``, of the mean over seeds. ``seed_sd``: how much the same strategy varies
         between seeds, the root of the mean variance (ddof = 1) over strategies with two seeds or
         more.
