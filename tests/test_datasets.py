@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kedro.config import OmegaConfigLoader
 from kedro.io import DataCatalog
 from kedro.io.core import DatasetError
 
@@ -29,6 +30,7 @@ from daf_pipelines.parameters import (
     ScoringParams,
     TeacherParams,
 )
+from daf_pipelines.reporting.evaluation import read_image_scores
 from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.scoring.scale import Scale
 from daf_pipelines.sources.image_set import ImageSet
@@ -199,3 +201,40 @@ def test_in_a_catalog(tmp_path: Path) -> None:
     assert catalog.load("maps").tolist() == [1, 1]
     assert catalog["maps"].metadata == {"mlflow": "evaluation"}
     assert "maps.npy" in str(catalog["maps"])
+
+
+class TestNames:
+    """Tables of an evaluation go through files from node to node."""
+
+    TABLE = pd.DataFrame(
+        {
+            "path": ["01", "b.png", "c.png", "d.png"],
+            "defect_type": ["NA", "1", "2", None],
+            "group": ["07", "7", "None", None],
+            "score": [0.1, 0.2, np.nan, 0.4],
+        }
+    )
+
+    def saved(self, folder: Path, name: str) -> Path:
+        conf = Path(__file__).parents[1] / "conf"
+        loader = OmegaConfigLoader(
+            str(conf), base_env="base", default_run_env="base", runtime_params={"data_dir": folder}
+        )
+        catalog = DataCatalog.from_config({name: loader["catalog"][name]})
+        catalog.save(name, self.TABLE)
+        self.check(catalog.load(name))
+        (file,) = folder.rglob("*.csv")
+        return file
+
+    def check(self, table: pd.DataFrame) -> None:
+        for name in ("path", "defect_type", "group"):
+            found = [None if pd.isna(value) else value for value in table[name]]
+            assert found == [None if pd.isna(value) else value for value in self.TABLE[name]]
+        assert table["score"].dtype == float
+
+    @pytest.mark.parametrize("name", ["image_scores", "defect_type_metrics", "region_metrics"])
+    def test_stay_texts(self, tmp_path: Path, name: str) -> None:
+        self.saved(tmp_path, name)
+
+    def test_read_back_from_a_run(self, tmp_path: Path) -> None:
+        self.check(read_image_scores(self.saved(tmp_path, "image_scores")))

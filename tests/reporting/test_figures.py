@@ -4,15 +4,19 @@ import sys
 import numpy as np
 import pytest
 
-from daf_pipelines.reporting import (
+from daf_pipelines.reporting import figures
+from daf_pipelines.reporting.figures import (
+    OUTLINE,
     colour_range,
     detections_figure,
-    figures,
     foreground_figure,
+    outline,
     overlay,
+    panels,
+    progress_figure,
+    show,
     synthesis_preview,
 )
-from daf_pipelines.reporting.figures import OUTLINE, outline, panels, progress_figure, show
 from daf_pipelines.sources.images import contents
 
 SIZE = 16

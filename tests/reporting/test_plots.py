@@ -2,9 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from daf_pipelines.reporting import (
-    mask_statistics_figure,
-)
+from daf_pipelines.reporting.plots import mask_statistics_figure
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from daf_pipelines.reporting import results_table
+from daf_pipelines.reporting.table import results_table
 
 METRICS = {
     "image_auroc": 0.91234,

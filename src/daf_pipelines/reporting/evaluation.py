@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -73,6 +74,13 @@ class Evaluation:
         for name, size in sizes.items():
             if size != rows:
                 raise ValueError(f"expected {rows} {name}, as image scores; got {size}")
+
+
+def read_image_scores(file: Path) -> pd.DataFrame:
+    """``image_scores.csv``; names are texts, also "07" and "NA", and NaN where there is none."""
+    texts = dict.fromkeys(("path", "defect_type", "group"), str)
+    table = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=[""])
+    return table.astype(dict.fromkeys(texts.keys() & table.columns, object))
 
 
 def reason_of(metrics: Mapping[str, Any], name: str, otherwise: str | None = None) -> str:

@@ -10,9 +10,8 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
-from daf_pipelines.reporting.plots import ANOMALOUS, NEUTRAL, NORMAL
+from daf_pipelines.reporting.plots import NEUTRAL
 
 OUTLINE = "#00E5FF"
 VEIL = (160, 0, 200)
@@ -289,47 +288,9 @@ def outline(ax: Axes, mask: Image, width: float = 0.9) -> None:
         ax.contour(x, y, padded, levels=[0.5], colors=[OUTLINE], linewidths=width)
 
 
-def _pair_title(
-    pair: list[Axes], score: float, anomalous: bool, wrong: bool, name: str | None
-) -> None:
-    """Verdict, type and score over a pair of panels, bold for a mistake."""
-    verdict = {
-        (True, False): "✓ detected",
-        (True, True): "✗ missed",
-        (False, False): "✓ passed",
-        (False, True): "✗ false alarm",
-    }[anomalous, wrong]
-    kind = short(name) if name is not None else ("anomalous" if anomalous else "normal")
-    pair[0].set_title(
-        f"{verdict} · {kind} · {score:.3g}",
-        loc="left",
-        fontsize=7.5,
-        color=ANOMALOUS if anomalous else NORMAL,
-        fontweight="bold" if wrong else "normal",
-        pad=3,
-    )
-
-
-def _frame(panels: list[Axes], colour: str) -> None:
-    """One rectangle around panels that stand side by side."""
-    first, last = panels[0].get_position(), panels[-1].get_position()
-    size = last.x1 - first.x0, first.height
-    figure = panels[0].get_figure(root=True)
-    if figure is not None:
-        figure.add_artist(Rectangle(first.p0, *size, fill=False, edgecolor=colour, linewidth=2.5))
-
-
 def short(name: str, limit: int = 16) -> str:
     """`name`, cut to at most `limit` characters."""
     return name if len(name) <= limit else f"{name[: limit - 1]}…"
-
-
-def _sheet_note(shown: int, total: int, order: str, outlines: bool) -> str:
-    parts = [
-        f"{shown} of {total} shown" + (", worst mistakes first" if order == "mistakes" else "")
-    ]
-    parts += ["outline: true defect"] if outlines else []
-    return "; ".join(parts)
 
 
 def header(figure: Figure, title: str, note: str) -> None:
@@ -337,17 +298,3 @@ def header(figure: Figure, title: str, note: str) -> None:
     width, height = figure.get_size_inches()
     figure.text(0.08 / width, 1 - 0.09 / height, title, fontsize=10.5, va="top", fontweight="bold")
     figure.text(0.08 / width, 1 - 0.31 / height, note, fontsize=8, va="top", color=NEUTRAL)
-
-
-def _colour_bar(figure: Figure, low: float, high: float) -> None:
-    """The colour scale of all heatmaps, at the right end of the header's second line."""
-    width, height = figure.get_size_inches()
-    bottom = 1 - 0.42 / height
-    ax = figure.add_axes((1 - 1.55 / width, bottom, 1 / width, 0.1 / height))
-    ax.imshow(HEAT(np.linspace(*HEAT_SPAN, 256))[None], aspect="auto")
-    ax.set_axis_off()
-    for place, side, text in (
-        (-0.04, "right", f"one heat scale   {low:.3g}"),
-        (1.04, "left", f"{high:.3g}"),
-    ):
-        ax.text(place, 0.45, text, transform=ax.transAxes, ha=side, va="center", fontsize=8)

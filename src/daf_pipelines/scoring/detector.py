@@ -175,6 +175,15 @@ class Detector:
         heat = (self.pixel(maps) - self.heat_from) / (HEAT_TO - self.heat_from)
         return np.clip(heat, 0, 1).astype(np.float32)
 
+    def judge(self, raw_score: np.float32, pixels: NDArray[np.float32]) -> dict[str, float | int]:
+        """What is said of an image, from its raw score and its raw anomaly map ``(h, w)``."""
+        return {
+            "score": float(self.image(raw_score)),
+            "label": int(self.image.labels(raw_score)),
+            "anomalous_area": float(self.pixel.labels(pixels).mean()),
+            "raw_score": float(raw_score),
+        }
+
     def save(self, folder: Path) -> None:
         """Write ``folder`` in one step: weights as safetensors, everything else as JSON."""
         config = {

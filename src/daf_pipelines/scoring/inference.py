@@ -127,20 +127,8 @@ def _predict_batch(
     ):
         name = heatmap_name(path)
         write_heatmap(image, detector.heat(pixels), heatmaps / name)
-        row.update(judge(detector, raw_score, pixels), heatmap=f"{HEATMAPS}/{name}")
+        row.update(detector.judge(raw_score, pixels), heatmap=f"{HEATMAPS}/{name}")
     return rows
-
-
-def judge(
-    detector: Detector, raw_score: np.float32, pixels: NDArray[np.float32]
-) -> dict[str, float | int]:
-    """What a detector says of an image, from its raw score and its raw anomaly map ``(h, w)``."""
-    return {
-        "score": float(detector.image(raw_score)),
-        "label": int(detector.image.labels(raw_score)),
-        "anomalous_area": float(detector.pixel.labels(pixels).mean()),
-        "raw_score": float(raw_score),
-    }
 
 
 def heatmap_name(path: Path) -> str:

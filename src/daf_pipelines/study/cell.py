@@ -17,6 +17,7 @@ import yaml
 from daf_pipelines.errors import DAFError
 from daf_pipelines.metrics.bootstrap import read_pixel_counts
 from daf_pipelines.parameters import DatasetParams
+from daf_pipelines.reporting.evaluation import read_image_scores
 from daf_pipelines.resources import git_commit, machine
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.sources.folders import written_file
@@ -101,8 +102,7 @@ def results(cell: Cell, work: Path, commit: str) -> dict[str, Any]:
     """What is kept of a run of a commit's code, from the files that it has left in ``work``."""
     reporting = work / "08_reporting"
     summary = _read(reporting / "dataset.json")
-    scores = pd.read_csv(reporting / "image_scores.csv", dtype={"path": str, "group": str})
-    scores = scores.sort_values("path")
+    scores = read_image_scores(reporting / "image_scores.csv").sort_values("path")
     labels, groups = scores["label"].to_numpy(np.intp), numbered(scores["group"])
     test_images = _digest("\n".join(scores["path"]))
     counts = read_pixel_counts(reporting / "pixel_counts.npz")

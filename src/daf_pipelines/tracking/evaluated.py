@@ -21,6 +21,7 @@ from daf_pipelines.metrics import METRICS, PixelCounts
 from daf_pipelines.metrics.bootstrap import read_pixel_counts
 from daf_pipelines.metrics.summary import CURVES
 from daf_pipelines.parameters import ComparisonParams
+from daf_pipelines.reporting.evaluation import read_image_scores
 from daf_pipelines.tracking.run import find_experiment, tracking_uri
 
 FOLDER = "evaluation"
@@ -259,7 +260,7 @@ def _metrics(run: Run, facts: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _scores(file: Path) -> pd.DataFrame:
-    table = pd.read_csv(file, dtype={"path": str, "group": str})
+    table = read_image_scores(file)
     if "raw_score" not in table:  # from before scores were calibrated
         table = table.assign(raw_score=table["score"], score=np.nan)
     # Without groups: from before the images of one were drawn together.

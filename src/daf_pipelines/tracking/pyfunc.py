@@ -12,7 +12,6 @@ import pandas as pd
 from mlflow.pyfunc.model import PythonModel
 
 from daf_pipelines.scoring.detector import Detector
-from daf_pipelines.scoring.inference import judge
 from daf_pipelines.sources.images import contents
 
 BATCH = 16
@@ -51,7 +50,7 @@ class DetectorModel(PythonModel):
         squares, boxes = zip(*prepared, strict=True)
         raw_scores, maps = self.detector.score_batch(np.stack(squares), boxes)
         found = list(zip(raw_scores, contents(maps, boxes), strict=True))
-        table = pd.DataFrame([judge(self.detector, score, pixels) for score, pixels in found])
+        table = pd.DataFrame([self.detector.judge(score, pixels) for score, pixels in found])
         if with_maps:
             table["anomaly_map"] = [self.detector.pixel(pixels).tolist() for _, pixels in found]
         return table

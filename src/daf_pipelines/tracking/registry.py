@@ -29,7 +29,6 @@ PACKAGES = (
     "pandas",
     "pillow",
     "pydantic",
-    "tqdm",
 )
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.binary, "image")]),
