@@ -208,7 +208,7 @@ class TestNames:
 
     TABLE = pd.DataFrame(
         {
-            "path": ["01", "b.png", "c.png", "d.png"],
+            "path": ["a.png", "b.png", "c.png", "d.png"],
             "defect_type": ["NA", "1", "2", None],
             "group": ["07", "7", "None", None],
             "score": [0.1, 0.2, np.nan, 0.4],

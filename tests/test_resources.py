@@ -68,3 +68,21 @@ class TestCommit:
 
     def test_outside_of_git(self, tmp_path: Path) -> None:
         assert resources.git_commit(tmp_path) == "unknown"
+
+
+def test_hash_of_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "__file__", str(tmp_path / "resources.py"))
+    for name in ("models/a.py", "models/deep/b.py", "sources/c.py", "sources/d.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    names = "models", "sources/c.py"
+    first = resources.code_hash(*names)
+    (tmp_path / "sources/d.py").write_text("of no meaning")
+    assert resources.code_hash(*reversed(names)) == first
+    found = {first}
+    for change in ("models/deep/b.py", "sources/c.py"):
+        (tmp_path / change).write_text("other")
+        found.add(resources.code_hash(*names))
+    (tmp_path / "models/a.py").rename(tmp_path / "models/z.py")
+    found.add(resources.code_hash(*names))
+    assert len(found) == 4

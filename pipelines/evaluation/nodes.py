@@ -35,6 +35,7 @@ from daf_pipelines.sources.image_set import ImageSet, check_dataset
 from daf_pipelines.sources.images import contents
 from daf_pipelines.training.experiment import check_model
 
+OF_OUTLIERS = "synthesis", "validation_repeats", "validation_limit"
 REPRODUCE = "# with the parameters above as conf/local/parameters.yml"
 WITHOUT = {
     "false_positive_rate": "there are no normal test images",
@@ -57,6 +58,7 @@ def make_detector(
         "train_seconds": trained_model.train_seconds,
         "peak_rss_mib": trained_model.peak_rss_mib,
         "threshold": threshold.model_dump(mode="json"),
+        "outliers": {name: synthetic_validation.dataset[name] for name in OF_OUTLIERS},
     }
     dataset = trained_model.identity["dataset"]
     detector = Detector(
@@ -225,9 +227,12 @@ def report(
     **curves: pd.DataFrame,
 ) -> str:
     """The report, a web page."""
-    identity = detector.metadata["identity"]
+    facts = detector.metadata
+    identity = facts["identity"]
     dataset, is_daf = identity["dataset"], method_of(identity) == DAF_METHOD
-    parameters = experiment_parameters(identity, detector.scoring, detector.metadata["threshold"])
+    parameters = experiment_parameters(
+        identity, detector.scoring, facts["threshold"], facts["outliers"]
+    )
     parameters["evaluation"] = evaluation.model_dump(mode="json")
     return report_page(
         Evaluation(

@@ -17,6 +17,7 @@ def create_pipeline(**_: object) -> Pipeline:
                     "train_images",
                     "params:synthesis",
                     "params:transfer",
+                    "params:dataset",
                     "params:seed",
                 ],
                 "transfer",

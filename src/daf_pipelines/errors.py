@@ -1,5 +1,9 @@
 """The errors of this project: each is one clear message, shown without a traceback."""
 
+import reprlib
+
+from pydantic import ValidationError
+
 
 class DAFError(Exception):
     """A mistake that the user can mend.
@@ -50,3 +54,14 @@ class StaleArtifactError(DAFError):
 
 class MetricUndefinedError(DAFError):
     """A metric has no value on this data; the message is the reason."""
+
+
+def faults_of(error: ValidationError, *root: str) -> str:
+    """What pydantic has found, in words: where below the root, what was expected, what arrived."""
+    told = []
+    for fault in error.errors(include_url=False):
+        place = ".".join(map(str, (*root, *fault["loc"])))
+        got, found = fault["input"], fault["msg"].removeprefix("Value error, ")
+        arrived = "" if isinstance(got, dict) else f"; got {reprlib.repr(got)}"
+        told.append((f"{place}: " if place else "") + found + arrived)
+    return "; ".join(told)

@@ -57,14 +57,14 @@ class ParameterHooks:
             return
         from daf_pipelines.models.trained import check_identity
         from daf_pipelines.sources.image_set import check_dataset
-        from daf_pipelines.synthesis.validation import identity as synthesis_identity
+        from daf_pipelines.synthesis.validation import set_identity
 
         params, images = self._params, inputs["calibration_images"]
         check_dataset(images, params.dataset, params.seed)
         found = inputs["trained_model"].identity
         run = "Run kedro run" + (" --pipelines baseline" if "baseline" in found else "")
         check_identity(found, self._identity(found, images), "The trained model", run)
-        wanted = images.dataset | {"synthesis": synthesis_identity(params.synthesis)}
+        wanted = images.dataset | set_identity(params.synthesis)
         check_identity(
             inputs["synthetic_validation"].dataset,
             wanted,

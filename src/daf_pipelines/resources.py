@@ -1,5 +1,6 @@
 """What a run costs, and on what machine."""
 
+import hashlib
 import platform
 import re
 import resource
@@ -36,6 +37,18 @@ def machine() -> dict[str, str]:
         "system": platform.system(),
         "torch": torch.__version__,
     }
+
+
+def code_hash(*names: str) -> str:
+    """Hash of code of this library: packages and files, such as "models", "sources/images.py"."""
+    package = Path(__file__).parent
+    files = sorted(
+        file
+        for name in names
+        for file in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
+    )
+    parts = (part for f in files for part in (str(f.relative_to(package)).encode(), f.read_bytes()))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def git_commit(folder: Path) -> str:

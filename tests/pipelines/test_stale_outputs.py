@@ -41,7 +41,7 @@ class TestPreparedImages:
         assert named in message
         assert "kedro run --pipelines data_ingestion" in message
 
-    @pytest.mark.parametrize("pipeline", EXPERIMENT[1:])
+    @pytest.mark.parametrize("pipeline", [*EXPERIMENT[1:], "strategy_transfer"])
     def test_in_every_pipeline(self, finished: SmallProject, pipeline: str) -> None:
         message = refusal(finished, pipeline, seed=7)
         assert "seed=7" in message
@@ -58,6 +58,14 @@ class TestOutliers:
     def test_of_another_strategy(self, finished: SmallProject, pipeline: str) -> None:
         message = refusal(finished, pipeline, synthesis={"strategy": "cutpaste"})
         assert "cutpaste" in message
+        assert "kedro run --pipelines outlier_synthesis" in message
+
+    @pytest.mark.parametrize("changes", [{"validation_repeats": 1}, {"validation_limit": 3}])
+    def test_as_many_as_thresholds_are_to_be_set_on(
+        self, finished: SmallProject, changes: dict[str, int]
+    ) -> None:
+        message = refusal(finished, "evaluation", synthesis=changes)
+        assert f"{next(iter(changes))}: " in message
         assert "kedro run --pipelines outlier_synthesis" in message
 
 

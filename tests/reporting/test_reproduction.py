@@ -7,7 +7,7 @@ import pytest
 from daf_pipelines.baselines.parameters import BaselineParams
 from daf_pipelines.parameters import ScoringParams, SynthesisParams
 from daf_pipelines.reporting.reproduction import experiment_parameters
-from daf_pipelines.synthesis.validation import identity as synthesis_identity
+from daf_pipelines.synthesis.validation import set_identity, synthesis_identity
 
 OWN = {
     "mask": {"name": "rectangles"},
@@ -19,12 +19,14 @@ OWN = {
 def make(synthesis):
     identity = {
         "dataset": {"source": "elpv", "root": None, "seed": 3, "data_hash": "f" * 64},
-        "synthesis": json.loads(json.dumps(synthesis_identity(synthesis))),
+        "synthesis": synthesis_identity(synthesis),
         "model": {},
         "teacher_student_training": {"length": 5},
         "decoder_training": {"length": 7},
     }
-    return experiment_parameters(identity, ScoringParams(), {"image": {"rule": "synthetic"}})
+    outliers = json.loads(json.dumps(set_identity(synthesis)))
+    rule = {"image": {"rule": "synthetic"}}
+    return experiment_parameters(identity, ScoringParams(), rule, outliers)
 
 
 def test_seed_and_hash_are_no_parameters_of_the_dataset():
@@ -48,14 +50,21 @@ def test_the_strategy_is_the_same_again(params):
     assert synthesis_identity(again) == synthesis_identity(first)
 
 
+def test_thresholds_are_set_on_as_many_outliers():
+    first = SynthesisParams(validation_repeats=3, validation_limit=70)
+    again = SynthesisParams.model_validate(make(first)["synthesis"])
+    assert set_identity(again) == set_identity(first)
+
+
 def test_another_method_has_its_own_section_only():
     identity = {
         "dataset": {"source": "elpv", "seed": 3, "data_hash": "f" * 64},
         "baseline": {"method": "stfpm", "stfpm": {"steps": 7, "batch_size": 4}},
         "model": {"teacher": {"backbone": "resnet18", "weights": "hub"}},
     }
-    parameters = experiment_parameters(identity, ScoringParams(), {})
-    assert set(parameters) == {"seed", "dataset", "baseline", "model", "threshold"}
+    outliers = set_identity(SynthesisParams(strategy="nsa"))
+    parameters = experiment_parameters(identity, ScoringParams(), {}, outliers)
+    assert set(parameters) == {"seed", "dataset", "synthesis", "baseline", "model", "threshold"}
     assert BaselineParams.model_validate(parameters["baseline"]).stfpm.steps == 7
 
 

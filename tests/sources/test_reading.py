@@ -182,6 +182,18 @@ class TestResuming:
         assert len(decoded) == 2 * len(rows)
         assert {file.name for file in result.folder.iterdir()} == set(result.table["chunk"])
 
+    def test_what_another_process_is_writing_stays(
+        self, rows: list[Row], read: Callable[..., Reading], tmp_path: Path
+    ) -> None:
+        """Cells of a study share the folder."""
+        read(rows)
+        written, left = (tmp_path / f"decoded/.a.npz.{n}.partial" for n in (1, 2))
+        written.touch()
+        left.touch()
+        os.utime(left, (0, 0))
+        read(rows)
+        assert (written.exists(), left.exists()) == (True, False)
+
     def test_a_changed_mask_counts(
         self, rows: list[Row], read: Callable[..., Reading], mvtec_root: Path
     ) -> None:

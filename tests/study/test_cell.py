@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from daf_pipelines.datasets import FolderDataset
 from daf_pipelines.run_parameters import RunParameters
 from daf_pipelines.study import cell as of_cell
 from daf_pipelines.study.cell import numbered, run_cell
@@ -26,6 +27,18 @@ ROOT = Path(__file__).parents[2]
 )
 def test_groups_by_number(groups: list[str | None], numbers: list[int]) -> None:
     assert numbered(pd.Series(groups, index=range(7, 7 + len(groups)), dtype=object)) == numbers
+
+
+def test_cells_share_a_folder_of_decoded_images_also_of_a_size_of_their_own(
+    tmp_path: Path,
+) -> None:
+    folder, links = tmp_path / "decoded/elpv-64-square", [tmp_path / "a/x", tmp_path / "b/x"]
+    for link in links:
+        link.parent.parent.mkdir(exist_ok=True)
+        of_cell._share(folder, link)
+        FolderDataset(str(link)).load()  # makes it where it is not there
+    (links[0] / "chunk.npz").touch()
+    assert (links[1] / "chunk.npz").exists()
 
 
 def test_a_cell_has_its_own_parameters_and_the_projects_other_configuration(

@@ -29,7 +29,11 @@ BASE: dict[str, Any] = {
     "methods": {
         "daf": {},
         "bare": {"model": {"decoder": {"cue": "none"}}},
-        "patchcore": {"scoring": {"blur_sigma": 2}},
+        "patchcore": {
+            "baseline": {"method": "patchcore"},
+            "dataset": {"resize": "square"},
+            "scoring": {"blur_sigma": 2},
+        },
     },
     "recipe": {
         "dataset": {"image_size": 96, "resize": "pad"},
@@ -170,6 +174,20 @@ class TestMistakes:
     ) -> None:
         study = read(tmp_path, changes)
         with pytest.raises(DAFError, match=message):
+            study.check(study.cells())
+
+    @pytest.mark.parametrize(
+        ("grid", "told"),
+        [
+            ({"reference": ["patchcore", "daf"], "method": ["bare"]}, "Move it to grid.method"),
+            ({"reference": [], "method": ["daf", "patchcore"]}, "Move it to grid.reference"),
+        ],
+    )
+    def test_what_depends_on_the_strategy(
+        self, grid: dict[str, list[str]], told: str, tmp_path: Path
+    ) -> None:
+        study = read(tmp_path, {"grid": grid})
+        with pytest.raises(ParameterError, match=told):
             study.check(study.cells())
 
     @pytest.mark.parametrize(

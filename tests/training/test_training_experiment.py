@@ -14,7 +14,7 @@ from daf_pipelines.parameters import (
     fingerprint,
 )
 from daf_pipelines.sources.image_set import ImageSet
-from daf_pipelines.synthesis.validation import identity as synthesis_identity
+from daf_pipelines.synthesis.validation import synthesis_identity
 from daf_pipelines.training.experiment import (
     check_inputs,
     check_model,

@@ -5,13 +5,16 @@ from typing import Any
 from daf_pipelines.methods import DAF_METHOD, method_of
 from daf_pipelines.parameters import ScoringParams, SynthesisParams, ThresholdParams, fingerprint
 from daf_pipelines.synthesis.presets import STRATEGIES
-from daf_pipelines.synthesis.validation import identity as synthesis_identity
+from daf_pipelines.synthesis.validation import synthesis_identity
 
 SECTIONS = ("model", "teacher_student_training", "decoder_training", "baseline")
 
 
 def experiment_parameters(
-    identity: dict[str, Any], scoring: ScoringParams, threshold: dict[str, Any]
+    identity: dict[str, Any],
+    scoring: ScoringParams,
+    threshold: dict[str, Any],
+    outliers: dict[str, Any],
 ) -> dict[str, Any]:
     """The parameters of an experiment, as ``conf/local/parameters.yml`` may hold them.
 
@@ -19,14 +22,16 @@ def experiment_parameters(
         identity: What decided the model's weights, as the detector's metadata have it.
         scoring: From model outputs to scores.
         threshold: Section of that name.
+        outliers: The :func:`~daf_pipelines.synthesis.validation.set_identity` of the synthetic
+            validation set, on which thresholds were set; for every method.
     """
     dataset = {k: v for k, v in identity["dataset"].items() if k not in ("seed", "data_hash")}
-    synthesis = {"synthesis": _synthesis(identity["synthesis"])} if "synthesis" in identity else {}
+    size = {name: value for name, value in outliers.items() if name != "synthesis"}
     is_daf = method_of(identity) == DAF_METHOD
     return {
         "seed": identity["dataset"]["seed"],
         "dataset": dataset,
-        **synthesis,
+        "synthesis": _synthesis(outliers["synthesis"]) | size,
         **{name: identity[name] for name in SECTIONS if name in identity},
         **({"scoring": scoring.model_dump(mode="json")} if is_daf else {}),
         "threshold": ThresholdParams.model_validate(threshold).model_dump(mode="json"),

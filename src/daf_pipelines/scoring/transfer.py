@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from daf_pipelines.errors import ParameterError
+from daf_pipelines.errors import ParameterError, faults_of
 from daf_pipelines.metrics import image_ap, image_auroc, rank_pixels
 from daf_pipelines.parameters import SynthesisParams
 from daf_pipelines.scoring.detector import Detector, Prediction
@@ -42,11 +42,7 @@ def other_strategies(
         try:
             found[name] = SynthesisParams.model_validate(synthesis.model_dump() | changes)
         except ValidationError as error:
-            where = f"transfer.strategies.{name}"
-            faults = "; ".join(
-                f"{'.'.join(map(str, (where, *fault['loc'])))}: {fault['msg']}"
-                for fault in error.errors()
-            )
+            faults = faults_of(error, "transfer", "strategies", name)
             raise ParameterError(f"{faults}. See section synthesis.") from error
         configured_strategy(found[name])
     return found

@@ -9,9 +9,11 @@ those that list other images than before.
 import hashlib
 import json
 import os
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -26,6 +28,7 @@ from tqdm import tqdm
 
 from daf_pipelines.errors import DataError, ImageError
 from daf_pipelines.parameters import DatasetParams
+from daf_pipelines.resources import code_hash
 from daf_pipelines.sources.base import Finding, Row
 from daf_pipelines.sources.decoding import open_image, read_bytes
 from daf_pipelines.sources.folders import written_file
@@ -40,6 +43,11 @@ from daf_pipelines.sources.images import (
 from daf_pipelines.sources.similarity import perceptual_hash
 
 CHUNK = 32
+CODE = code_hash(
+    *(f"sources/{name}.py" for name in ("reading", "decoding", "images", "labelme", "similarity"))
+)
+"""That decides what is read: chunks of another one are not resumed from."""
+WRITTEN_WITHIN = 3600  # seconds: an older part of a file is that of a killed process
 """Images a file, and the most that a kill costs each thread."""
 
 THUMBNAIL, CACHED_CHUNKS = 128, 32
@@ -210,7 +218,7 @@ class _Chunk:
     @cached_property
     def name(self) -> str:
         """Of the file: it tells apart what is listed and how it is prepared."""
-        settings = [_code(), str(self.root), self.params.image_size, self.params.resize]
+        settings = [CODE, str(self.root), self.params.image_size, self.params.resize]
         text = json.dumps([settings, [asdict(row) for row in self.rows]])
         return hashlib.sha256(text.encode()).hexdigest()[:32] + ".npz"
 
@@ -240,19 +248,18 @@ class _Chunk:
             np.savez(stream, records=text, images=np.stack(images), masks=np.stack(masks))
 
 
-@lru_cache
-def _code() -> str:
-    """Hash of the code that decides what is read: chunks of another one are not resumed from."""
-    names = ("reading", "decoding", "images", "labelme", "similarity")
-    files = (Path(__file__).with_name(f"{name}.py") for name in names)
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def _prune(folder: Path, names: set[str]) -> None:
     """Removes what earlier readings, of other images or sizes, have left."""
     for file in folder.iterdir():
-        if file.name not in names:
+        if file.name not in names and not _is_being_written(file):
             file.unlink(missing_ok=True)
+
+
+def _is_being_written(file: Path) -> bool:
+    """Whether it may be another process's, as cells of a study share the folder."""
+    with suppress(FileNotFoundError):
+        return file.name.startswith(".") and time.time() - file.stat().st_mtime < WRITTEN_WITHIN
+    return False
 
 
 def _read_row(row: Row, root: Path, params: DatasetParams) -> tuple[dict[str, Any], Pixels, Pixels]:

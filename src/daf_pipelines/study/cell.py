@@ -80,6 +80,7 @@ def _decoded(study: Study, dataset: str, params: DatasetParams) -> Path:
 
 
 def _share(folder: Path, link: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)  # a method may want images of another size
     link.parent.mkdir(exist_ok=True)
     if link.is_symlink():  # of an interrupted run, in which images may have had another size
         link.unlink()

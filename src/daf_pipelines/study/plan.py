@@ -11,7 +11,8 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from daf_pipelines.errors import DAFError, ParameterError
+from daf_pipelines.errors import DAFError, ParameterError, faults_of
+from daf_pipelines.methods import DAF_METHOD, OF_OUTLIERS
 from daf_pipelines.parameters import DatasetParams, Section, SynthesisParams
 from daf_pipelines.run_parameters import RunParameters
 
@@ -134,9 +135,8 @@ class Study(Section):
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ParameterError(f"{file} is not valid YAML: {error}") from error
         except ValidationError as error:
-            faults = "; ".join(_explain(fault) for fault in error.errors())
             example = f"See studies/robustness/{STUDY_FILE}."
-            raise ParameterError(f"{file}: {faults}. {example}") from error
+            raise ParameterError(f"{file}: {faults_of(error)}. {example}") from error
         place = folder.resolve().name
         if study.name != place:
             raise ParameterError(
@@ -158,7 +158,7 @@ class Study(Section):
         from daf_pipelines.training.experiment import check_run, check_strategies
 
         for cell in self.cells():
-            self.parameters(cell)
+            self._check_place(cell, self.parameters(cell))
         tried = self._tried()
         for name in self.grid.strategy:
             check_strategies(SynthesisParams.model_validate(tried[name]))
@@ -169,6 +169,21 @@ class Study(Section):
                 check_run(self.parameters(cell), is_daf=self.pipelines(cell) != BASELINE)
             except DAFError as error:
                 raise type(error)(f"{STUDY_FILE}, cell {cell.name}: {error}") from error
+
+    def _check_place(self, cell: Cell, params: RunParameters) -> None:
+        """Refuse to vary the strategy of a method that has none, or to hide one's."""
+        method = params.baseline.method if self.pipelines(cell) == BASELINE else DAF_METHOD
+        learns = method in OF_OUTLIERS
+        if learns and cell.strategy is None:
+            raise ParameterError(
+                f"{STUDY_FILE}: grid.reference has {cell.method}, which is trained on synthetic "
+                "outliers. Move it to grid.method."
+            )
+        if not learns and cell.strategy is not None:
+            raise ParameterError(
+                f"{STUDY_FILE}: grid.method has {cell.method}, which does not depend on synthesis: "
+                "all its strategies would be one. Move it to grid.reference."
+            )
 
     def cells(self) -> list[Cell]:
         """All cells, in the order in which they are to be run."""
@@ -264,11 +279,6 @@ class Study(Section):
     def _tags(self, cell: Cell) -> dict[str, str]:
         tags = {"study": self.name, "cell": cell.name, "method": cell.method}
         return tags | {"strategy": cell.strategy or "none"}
-
-
-def _explain(fault: Any) -> str:
-    where = ".".join(str(part) for part in fault["loc"])
-    return f"{where}: {fault['msg']}".removeprefix(": Value error, ")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Parameters:

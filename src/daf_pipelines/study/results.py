@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from daf_pipelines.errors import DataError
+from daf_pipelines.errors import DataError, faults_of
 from daf_pipelines.metrics import METRICS, image_auroc
 from daf_pipelines.study import plan
 from daf_pipelines.study.draws import PIXEL_DRAWS
@@ -179,13 +179,8 @@ def _read(file: Path) -> Cell:
     try:
         return Cell.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'the cell'}: "
-            f"{fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
         raise DataError(
-            f"{file} is no cell of a study: {faults}. Delete it and run its cell again."
+            f"{file} is no cell of a study: {faults_of(error)}. Delete it and run its cell again."
         ) from error
 
 

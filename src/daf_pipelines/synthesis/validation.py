@@ -19,10 +19,16 @@ VALIDATION_PHASE = 1_000
 BATCH = 32
 
 
-def identity(params: SynthesisParams) -> dict[str, object]:
+def synthesis_identity(params: SynthesisParams) -> dict[str, object]:
     """The part of the parameters that decides what outliers look like."""
     chosen = params.model_dump(mode="json", include={"strategy", "texture_root", "match_grey"})
     return chosen | {"operators": configured_strategy(params).describe()}
+
+
+def set_identity(params: SynthesisParams) -> dict[str, object]:
+    """What a synthetic validation set is, beside the images that it is made of."""
+    size = params.model_dump(include={"validation_repeats", "validation_limit"})
+    return {"synthesis": synthesis_identity(params), **size}
 
 
 def synthesise_set(
@@ -44,7 +50,7 @@ def synthesise_set(
         seed: of the experiment; the same seed gives the same set.
 
     Returns:
-        The outliers with their masks; ``dataset`` also holds the strategy.
+        The outliers with their masks; ``dataset`` also holds the :func:`set_identity`.
     """
     rows = validation_rows(len(normals), params)
     table = normals.table.iloc[rows]
@@ -66,7 +72,7 @@ def synthesise_set(
         pixels = (outliers.images * 255).round().to(torch.uint8)
         images.append(pixels.permute(0, 2, 3, 1).numpy())
         masks.append(outliers.masks[:, 0].to(torch.uint8).numpy())
-    dataset = normals.dataset | {"synthesis": identity(params)}
+    dataset = normals.dataset | set_identity(params)
     areas = np.array([(b[2] - b[0]) * (b[3] - b[1]) for b in boxes])[rows]
     coverage = np.concatenate(masks).sum((1, 2)) / areas
     return ImageSet(

@@ -1,6 +1,5 @@
 """Checkpoints: written atomically, resumed only by the same experiment."""
 
-import hashlib
 import os
 import pickle
 import shutil
@@ -20,22 +19,15 @@ from torch import Tensor
 
 from daf_pipelines.errors import DAFError
 from daf_pipelines.locks import locked
+from daf_pipelines.resources import code_hash
 
 MEBIBYTE = 2**20
 FORMAT = 2
 SPACING = 10.0  # times that the last write took, until the next periodic one
 
 
-def _hash_code() -> str:
-    """Of the code that decides what is learnt: a training must not go on in another one."""
-    package = Path(__file__).parents[1]
-    files = [file for name in LEARNING for file in sorted((package / name).rglob("*.py"))]
-    parts = [part for f in files for part in (f.name.encode(), f.read_bytes())]
-    return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-LEARNING = "models", "synthesis", "training"
-CODE = _hash_code()  # as it is imported: it may be edited while it runs
+CODE = code_hash("models", "synthesis", "training")
+"""That decides what is learnt, as it is imported: a training must not go on in another one."""
 NO_CHECKPOINT = (pickle.UnpicklingError, struct.error, KeyError)  # what torch.load says of others
 
 

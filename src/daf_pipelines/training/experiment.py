@@ -24,7 +24,7 @@ from daf_pipelines.sources.image_set import ImageSet, check_dataset
 from daf_pipelines.sources.registry import check_source_name
 from daf_pipelines.synthesis.configured import configured_strategy
 from daf_pipelines.synthesis.textures import find_textures
-from daf_pipelines.synthesis.validation import identity as synthesis_identity
+from daf_pipelines.synthesis.validation import synthesis_identity
 from daf_pipelines.training.loop import choose_device
 
 # Where and how often something is computed does not change what comes out.
