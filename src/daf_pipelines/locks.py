@@ -15,7 +15,7 @@ OTHER_FOLDER = "; or use another folder, with --params data_dir=FOLDER"
 
 
 class LockedError(DAFError):
-    """Another process works on the same experiment."""
+    """Another process works on the same: an experiment, a folder, a study or a store."""
 
 
 @contextmanager

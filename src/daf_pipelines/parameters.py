@@ -1,4 +1,4 @@
-"""Typed parameters of the pipelines: each section of ``conf/*/parameters.yml`` is a model here.
+"""Typed parameters of the pipelines: the sections of ``conf/*/parameters.yml``, but ``baseline``.
 
 Kedro validates the sections before the first node runs; unknown keys are errors.
 """

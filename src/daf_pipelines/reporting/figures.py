@@ -1,4 +1,4 @@
-"""Sheets of images with anomaly heatmaps, and the overlay for a single image.
+"""Rows of images: outliers, foregrounds, detections; and the heatmap over a single image.
 
 Figures are built with matplotlib's object interface: no display and no global state.
 """

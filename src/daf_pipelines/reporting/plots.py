@@ -1,4 +1,4 @@
-"""Curves and histograms of a run.
+"""What the masks of synthetic outliers are like, as a figure.
 
 Figures are built with matplotlib's object interface: no display and no global state. Colours tell
 normal from anomalous everywhere, safe for colour-blind readers (palette of Okabe and Ito).

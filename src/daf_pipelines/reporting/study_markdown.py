@@ -22,7 +22,7 @@ from daf_pipelines.reporting.study_words import (
 from daf_pipelines.reporting.words import or_dash
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.results import Data, name_of
-from daf_pipelines.study.robustness import REFERENCE
+from daf_pipelines.study.robustness import PROPOSED
 
 
 def study_markdown(readout: Readout, command: str, read_out: str, *, has_pictures: bool) -> str:
@@ -84,7 +84,7 @@ def _recommendation(readout: Readout) -> Iterator[str]:
     yield "## Which strategy, without any defect?"
     yield from which_strategy(readout)
     for target in targets_of(readout):
-        found = study_tables.regrets_by_data(readout, REFERENCE, target)
+        found = study_tables.regrets_by_data(readout, PROPOSED, target)
         if found.rows:
             yield CAPTIONS["regrets_by_data"].format(SHORT[target])
             yield _table(found)
@@ -125,11 +125,11 @@ def _by_category(readout: Readout) -> Iterator[str]:
 
 def _choices(readout: Readout) -> Iterator[str]:
     tables = [
-        (CAPTIONS["regrets"].format(SHORT[one]), study_tables.regrets(readout, REFERENCE, one))
+        (CAPTIONS["regrets"].format(SHORT[one]), study_tables.regrets(readout, PROPOSED, one))
         for one in targets_of(readout)
     ]
-    chosen = study_tables.choices(readout, REFERENCE, PAGE_TARGET)
-    without = study_tables.without_defects(readout, REFERENCE)
+    chosen = study_tables.choices(readout, PROPOSED, PAGE_TARGET)
+    without = study_tables.without_defects(readout, PROPOSED)
     tables += [(CAPTIONS["choices"], chosen), (CAPTIONS["without_defects"], without)]
     if any(table.rows for _, table in tables):
         yield "### Choosing a strategy"

@@ -29,7 +29,7 @@ from daf_pipelines.reporting.study_words import (
 from daf_pipelines.reporting.words import or_dash
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.results import Data, name_of, ordered
-from daf_pipelines.study.robustness import REFERENCE
+from daf_pipelines.study.robustness import PROPOSED
 
 BRIGHT = 75
 """Percent of the colour behind the highest number of a table."""
@@ -76,8 +76,8 @@ def study_page(
         published_is=PUBLISHED_IS,
         which_strategy=which_strategy(readout),
         regrets=[_regrets(readout, target) for target in targets_of(readout)],
-        choices=study_tables.choices(readout, REFERENCE, PAGE_TARGET),
-        chosen=study_tables.without_defects(readout, REFERENCE),
+        choices=study_tables.choices(readout, PROPOSED, PAGE_TARGET),
+        chosen=study_tables.without_defects(readout, PROPOSED),
         coverage=study_tables.coverage(readout),
         method=method(readout),
     )
@@ -87,8 +87,8 @@ def _regrets(readout: Readout, target: str) -> dict[str, Any]:
     """What the page tells of choices by their price in one metric."""
     return {
         "metric": SHORT[target],
-        "by_data": study_tables.regrets_by_data(readout, REFERENCE, target),
-        "by_way": study_tables.regrets(readout, REFERENCE, target),
+        "by_data": study_tables.regrets_by_data(readout, PROPOSED, target),
+        "by_way": study_tables.regrets(readout, PROPOSED, target),
     }
 
 

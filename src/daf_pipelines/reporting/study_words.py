@@ -18,7 +18,7 @@ from daf_pipelines.study.draws import KEPT, PIXEL_DRAWS
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.recommendation import PRIMARY
 from daf_pipelines.study.results import Data, name_of
-from daf_pipelines.study.robustness import CLAIMED, REFERENCE, family
+from daf_pipelines.study.robustness import CLAIMED, PROPOSED, family
 
 CLAIM = (
     "The claim of the paper: detectors trained on synthetic outliers depend much on the strategy "
@@ -75,7 +75,7 @@ CAPTIONS = {
 }
 """What is above a table."""
 NO_CLAIM = (
-    f"This study says nothing of it: that takes {REFERENCE}, and {' or '.join(CLAIMED)}, tested on "
+    f"This study says nothing of it: that takes {PROPOSED}, and {' or '.join(CLAIMED)}, tested on "
     "defects."
 )
 RULES = {
@@ -102,18 +102,18 @@ def told(readout: Readout, verdict: Verdict) -> str:
 
 def which_strategy(readout: Readout) -> list[str]:
     """The advice on the choice of a strategy, for the method that the claim is about."""
-    if REFERENCE not in _methods(readout):
-        return [f"A strategy is recommended for {REFERENCE} alone, and this study has none of it."]
+    if PROPOSED not in _methods(readout):
+        return [f"A strategy is recommended for {PROPOSED} alone, and this study has none of it."]
     targets = [PAGE_TARGET, *(name for name in targets_of(readout) if name != PAGE_TARGET)]
     return [
-        f"For {REFERENCE}, in {SHORT[target]}: {advice(readout.regrets, REFERENCE, target)}"
+        f"For {PROPOSED}, in {SHORT[target]}: {advice(readout.regrets, PROPOSED, target)}"
         for target in targets
     ]
 
 
 def targets_of(readout: Readout) -> list[str]:
     """The shown metrics in which a choice of a strategy has a price."""
-    priced = set(readout.regrets.loc[readout.regrets["method"].eq(REFERENCE), "target"])
+    priced = set(readout.regrets.loc[readout.regrets["method"].eq(PROPOSED), "target"])
     return [name for name in SHOWN if name in priced]
 
 
@@ -124,7 +124,7 @@ def _methods(readout: Readout) -> set[str]:
 def conclusions(readout: Readout) -> dict[str, list[str]]:
     """What all data together say of the claim, by metric; none, if the study cannot say any."""
     methods = _methods(readout)
-    claimed = [name for name in CLAIMED if name in methods and REFERENCE in methods]
+    claimed = [name for name in CLAIMED if name in methods and PROPOSED in methods]
     return {
         SHORT[metric]: [
             *conclusion(
@@ -199,9 +199,9 @@ def warnings(readout: Readout) -> dict[str, str]:
         if name in set(readout.table["method"])
     ]
     if hardly:
-        ours = readout.seen[REFERENCE]
+        ours = readout.seen[PROPOSED]
         found["Hardly trained"] = (
-            f"of images in training {', '.join(hardly)}, {REFERENCE} {ours:,}. Comparisons with "
+            f"of images in training {', '.join(hardly)}, {PROPOSED} {ours:,}. Comparisons with "
             "such a method are about this budget: neither they nor its spread over strategies say "
             "anything of the method trained in full."
         )

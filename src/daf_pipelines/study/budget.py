@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from daf_pipelines.study import plan
-from daf_pipelines.study.robustness import REFERENCE
+from daf_pipelines.study.robustness import PROPOSED
 
 FEW_SEEN = 0.1
-"""Share of the reference's training images below which a method has hardly been trained."""
+"""Share of DAF's training images below which a method has hardly been trained."""
 
 
 def images_seen(study: plan.Study) -> dict[str, int]:
@@ -21,12 +21,12 @@ def images_seen(study: plan.Study) -> dict[str, int]:
 
 
 def hardly_trained(seen: Mapping[str, int]) -> list[str]:
-    """Methods of which this training says nothing, beside the reference.
+    """Methods of which this training says nothing, beside DAF.
 
     Args:
         seen: From :func:`images_seen`.
     """
-    least = FEW_SEEN * seen.get(REFERENCE, 0)
+    least = FEW_SEEN * seen.get(PROPOSED, 0)
     return [method for method, images in seen.items() if images < least]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from daf_pipelines.study.results import Data, name_of
-from daf_pipelines.study.robustness import CLAIMED, REFERENCE
+from daf_pipelines.study.robustness import CLAIMED, PROPOSED
 
 SIGNIFICANT = 0.05
 MARGIN = 0.01
@@ -142,14 +142,14 @@ def sensitivity(robustness: pd.DataFrame, comparisons: pd.DataFrame, metric: str
         comparisons: From :func:`~daf_pipelines.study.robustness.comparisons_table`.
         metric: Of both.
     """
-    is_ours = robustness["method"].eq(REFERENCE) & robustness["seed"].isna()
+    is_ours = robustness["method"].eq(PROPOSED) & robustness["seed"].isna()
     ours = robustness[is_ours & robustness["metric"].eq(metric)].dropna(subset="range")
     ranges = {_name(row): row["range"] for row in ours.to_dict(orient="records")}
     if not ranges:
         return []
     where = [name for name, value in ranges.items() if value >= SENSITIVE]
     told = [
-        f"{REFERENCE} itself ranges over "
+        f"{PROPOSED} itself ranges over "
         + ", ".join(f"{value:.3f} ({name})" for name, value in ranges.items())
         + f": it is sensitive on {', '.join(where) or 'none of them'}."
     ]
@@ -157,7 +157,7 @@ def sensitivity(robustness: pd.DataFrame, comparisons: pd.DataFrame, metric: str
     is_less = spreads["delta"].gt(0) & spreads["p_holm"].lt(SIGNIFICANT)
     for other, rows in spreads[is_less & ~spreads["other"].isin(CLAIMED)].groupby("other"):
         facts = ", ".join(
-            f"{_name(row)} (sd {row['other_value']:.3f}, {REFERENCE} {row['value']:.3f})"
+            f"{_name(row)} (sd {row['other_value']:.3f}, {PROPOSED} {row['value']:.3f})"
             for row in rows.to_dict(orient="records")
         )
         told.append(f"{other} depends significantly less on the strategy than daf on {facts}.")

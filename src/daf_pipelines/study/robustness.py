@@ -26,9 +26,9 @@ from daf_pipelines.study.draws import draws
 from daf_pipelines.study.results import Cell, Data, ordered
 
 STATISTICS = ("mean", "worst", "sd", "range")
-REFERENCE = "daf"
+PROPOSED = "daf"
 CLAIMED = ("daf_without_cue", "draem")
-"""Trained on synthetic outliers without the reference's cue: what the claim sets it beside."""
+"""Trained on synthetic outliers without DAF's cue: what the claim sets it beside."""
 NO_SCORES = "no interval and no test: not all cells have resamples of it"
 
 Strategies = dict[str, Cell]
@@ -50,7 +50,7 @@ def family(tests: pd.DataFrame) -> "list[pd.Series[Any]]":
     """What tests that are adjusted together have in common.
 
     The metric, the statistic, and whether they are of the claim: its question was there before the
-    study, and stays as hard to answer whatever else the reference is compared with.
+    study, and stays as hard to answer whatever else DAF is compared with.
     """
     return [tests["metric"], tests["statistic"], tests["other"].isin(CLAIMED)]
 
@@ -140,8 +140,8 @@ class Measured:
         )
 
     def others(self) -> list[str]:
-        """Those with synthesis that the reference is compared with, in the order of tables."""
-        apart = {REFERENCE, *self.hardly}
+        """Those with synthesis that DAF is compared with, in the order of tables."""
+        apart = {PROPOSED, *self.hardly}
         return ordered(
             cell.method
             for cell in self.cells
@@ -295,18 +295,18 @@ def _seed_sd(by_seed: Mapping[int, Strategies], metric: str) -> float:
 
 
 def comparisons_table(measured: Measured) -> pd.DataFrame:
-    """How the reference differs from each other method with synthesis in mean, worst case, spread.
+    """How DAF differs from each other method with synthesis in mean, worst case, spread.
 
     Over the strategies that both have, for each seed, then the mean over seeds; a spread needs two
     strategies.
 
     Returns:
         One row per ``dataset``, ``category``, ``metric``, ``statistic`` and ``other`` method:
-        ``seeds`` and ``pairs`` (of strategy and seed) behind it, ``value`` of the reference,
+        ``seeds`` and ``pairs`` (of strategy and seed) behind it, ``value`` of DAF,
         ``other_value``, ``delta`` = value - other_value with its 95 % interval ``low``, ``high``
         and ``p_value`` (:func:`~daf_pipelines.comparison.paired_difference`); ``p_holm``,
         adjusted over the rows of its :func:`family`; ``reason``, why one is NaN. Empty without
-        the reference.
+        DAF.
     """
     rows = [
         {"dataset": data[0], "category": data[1], "metric": metric, "other": other} | row
@@ -372,11 +372,11 @@ def _without(cells: Strategies, left_out: str) -> Strategies:
 
 
 def pairs_of(measured: Measured, data: Data, metric: str, other: str) -> Pairs:
-    """By seed, the reference's cells and the other method's, of the strategies that both have.
+    """By seed, DAF's cells and the other method's, of the strategies that both have.
 
     Of those seeds only that have the most in common, as in :func:`complete_seeds`.
     """
-    ours, theirs = (_by_seed(measured.of_method(data, name), metric) for name in (REFERENCE, other))
+    ours, theirs = (_by_seed(measured.of_method(data, name), metric) for name in (PROPOSED, other))
     common = {seed: [name for name in ours[seed] if name in theirs.get(seed, ())] for seed in ours}
     return {
         seed: (

@@ -107,13 +107,13 @@ def mean_tau(values: npt.ArrayLike) -> float:
 
 
 def seed_tests_table(measured: Measured) -> pd.DataFrame:
-    """Tests of the reference against each other method with synthesis, over trainings.
+    """Tests of DAF against each other method with synthesis, over trainings.
 
     Returns:
         One row per ``metric``, ``statistic`` and ``other`` method. Of the statistic "value" the
         units are pairs of detectors of one dataset, category, strategy and seed; of "worst", "sd"
         and "range" a dataset, category and seed, over the strategies that both methods have.
-        ``units`` of them, in ``higher`` the reference is above, in ``lower`` below;
+        ``units`` of them, in ``higher`` DAF is above, in ``lower`` below;
         ``mean_difference``; ``p_sign`` (:func:`sign_test`) and ``p_permutation``
         (:func:`permutation_test`), with ``p_holm``, the latter adjusted over the rows of its
         :func:`~daf_pipelines.study.robustness.family`.
