@@ -3,9 +3,8 @@
 from typing import Any
 
 from daf_pipelines.methods import DAF_METHOD, method_of
-from daf_pipelines.parameters import ScoringParams, SynthesisParams, ThresholdParams, fingerprint
+from daf_pipelines.parameters import Foreground, ScoringParams, ThresholdParams
 from daf_pipelines.synthesis.presets import STRATEGIES
-from daf_pipelines.synthesis.validation import synthesis_identity
 
 SECTIONS = ("model", "teacher_student_training", "decoder_training", "baseline")
 
@@ -41,11 +40,23 @@ def experiment_parameters(
 def _synthesis(identity: dict[str, Any]) -> dict[str, Any]:
     """The section that has this identity: a preset, perhaps on another ground, or one's own."""
     section = {k: v for k, v in identity.items() if k != "operators"}
-    if section["strategy"] in STRATEGIES:
-        for foreground in (None, "object", "none"):
-            preset = section | {"foreground": foreground}
-            # As JSON: what was read back has lists for tuples.
-            found = synthesis_identity(SynthesisParams.model_validate(preset))
-            if fingerprint(found) == fingerprint(identity):
-                return preset
-    return section | {"strategies": {section["strategy"]: identity["operators"]}}
+    name, operators = section["strategy"], identity["operators"]
+    is_mixture = name not in STRATEGIES and "parts" in operators
+    used = operators["parts"] if is_mixture else {name: operators}
+    presets = {k: v for k, v in used.items() if k in STRATEGIES}
+    own = {k: v for k, v in used.items() if k not in STRATEGIES}
+    if is_mixture:
+        own[name] = {"mixture": operators["weights"]}
+    if own:
+        section["strategies"] = own
+    for foreground in (None, "object", "none"):
+        if all(_preset(k, foreground) == v for k, v in presets.items()):
+            return section | {"foreground": foreground}
+    # Of a preset that is another by now: refused by its name, rather than quietly another strategy.
+    return section | {"strategies": used | own}
+
+
+def _preset(name: str, foreground: Foreground | None) -> dict[str, Any]:
+    """What a preset does, as it is recorded."""
+    preset = STRATEGIES[name]
+    return (preset if foreground is None else preset.on(foreground)).describe()
