@@ -1,13 +1,16 @@
 """The registered model, loaded where this project is not."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 from mlflow.models import Model
 
 from daf_pipelines.scoring.detector import Detector
+from daf_pipelines.tracking.registry import model_name
 from served_model import predict
 from small_project import ROOT, SmallProject
 
@@ -79,6 +82,22 @@ class TestRegistration:
         lines = (model_folder(elpv_project) / "requirements.txt").read_text().split()
         assert any(line.startswith("torch==") for line in lines)
         assert all("==" in line and "+" not in line for line in lines)
+
+
+class TestName:
+    @pytest.mark.parametrize("category", ["housing/left", "lot:9", "../left", "left/", "a b-ü"])
+    def test_a_store_takes_any_category(
+        self, category: str, empty_store: Path, tmp_path: Path
+    ) -> None:
+        client = MlflowClient(f"sqlite:///{shutil.copy(empty_store, tmp_path)}")
+        name = model_name("daf", {"source": "table", "category": category})
+        client.create_registered_model(name)
+        assert client.get_registered_model(name).name == name
+
+    def test_what_mlflow_refuses_is_replaced(self) -> None:
+        assert model_name("daf", {"source": "elpv", "category": "mono"}) == NAME
+        summary = {"source": "table", "category": "housing/left:2"}
+        assert model_name("daf", summary) == "daf-table-housing_left_2"
 
 
 def model_folder(project: SmallProject) -> Path:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import io
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ SIGNATURE = ModelSignature(
 
 
 def model_name(method: str, summary: dict[str, Any]) -> str:
-    """Name of a method's registered model of a dataset's category."""
-    return f"{method}-{summary['source']}-{summary['category']}"
+    """Name of a method's registered model of a dataset's category, with what MLflow takes in it."""
+    return re.sub("[/:]", "_", f"{method}-{summary['source']}-{summary['category']}")
 
 
 def register(
