@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,54 @@ class TestTree:
         (tmp_path / "root/good").symlink_to(tmp_path / "elsewhere")
         with pytest.raises(DataError, match=r"good: a link to the folder .*elsewhere"):
             read_dataset(DatasetParams(root=tmp_path / "root"), 0, tmp_path / "decoded")
+
+    @pytest.fixture
+    def two_categories(self, mvtec_root: Path, tmp_path: Path) -> Path:
+        """Besides `bolt` the category `nut`, which has faults; a third one, `cable`, is a link."""
+        shutil.copytree(mvtec_root / "bolt", mvtec_root / "nut")
+        shutil.copytree(mvtec_root / "bolt", tmp_path / "cable")
+        (mvtec_root / "cable").symlink_to(tmp_path / "cable")
+        (mvtec_root / "nut/train/good/gone.png").symlink_to(tmp_path / "gone.png")
+        (mvtec_root / "nut/train/lot9").symlink_to(tmp_path)
+        (mvtec_root / "nut/a.heic").touch()
+        return mvtec_root
+
+    def test_other_categories_do_not_matter(self, two_categories: Path, tmp_path: Path) -> None:
+        (two_categories / "bolt/z.heic").touch()
+        params = DatasetParams(root=two_categories, category="bolt", image_size=32)
+        reading = read_dataset(params, 0, tmp_path / "decoded")
+        errors = {f.file for f in reading.findings if f.severity == "error"}
+        assert not errors
+        (unread,) = (f for f in reading.findings if f.check == "unread_format")
+        assert (unread.file, unread.finding[:10]) == ("bolt/z.heic", "1 pictures")
+        assert set(make_manifest(reading, params)["category"]) == {"bolt"}
+
+    def test_all_else_does(self, two_categories: Path, tmp_path: Path) -> None:
+        """Its own folder, what lies beside the categories, and a folder that only has the name."""
+        (two_categories / "papers").symlink_to(tmp_path)
+        (two_categories / "nut/train/bolt").symlink_to(tmp_path)
+        params = DatasetParams(root=two_categories, category="nut", image_size=32)
+        findings = read_dataset(params, 0, tmp_path / "decoded").findings
+        assert {f.file for f in findings if f.severity == "error"} == {
+            "papers",
+            "nut/train/good/gone.png",
+            "nut/train/lot9",
+            "nut/train/bolt",
+        }
+
+    def test_a_category_that_is_a_link_is_refused(
+        self, two_categories: Path, tmp_path: Path
+    ) -> None:
+        params = DatasetParams(root=two_categories, category="cable", image_size=32)
+        findings = read_dataset(params, 0, tmp_path / "decoded").findings
+        assert ("error", "outside_root", "cable") in found(findings)
+
+    def test_a_dead_link_that_hides_the_category_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "root/bolt").mkdir(parents=True)
+        (tmp_path / "root/bolt/train").symlink_to(tmp_path / "gone")
+        params = DatasetParams(source="mvtec_ad", root=tmp_path / "root", category="bolt")
+        with pytest.raises(DataError, match="Perhaps because of this: bolt/train: a link"):
+            read_dataset(params, 0, tmp_path / "decoded")
 
     def test_names_that_are_no_text_anywhere(self, mvtec_root: Path, tmp_path: Path) -> None:
         """Also in what a source finds by itself: a mask without its image."""

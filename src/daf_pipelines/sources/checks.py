@@ -7,7 +7,7 @@ has brought (:attr:`daf_pipelines.sources.reading.Reading.table`, its splits dec
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -58,11 +58,17 @@ def check_names(rows: Sequence[Row], root: Path) -> list[Finding]:
     ]
 
 
-def check_tree(root: Path) -> list[Finding]:
-    """What a folder holds that no source lists: linked folders, dead links, unread formats."""
+def check_tree(root: Path, others: Collection[str] = ()) -> list[Finding]:
+    """What a folder holds that no source lists: linked folders, dead links, unread formats.
+
+    Args:
+        root: Folder of the dataset.
+        others: Folders in it that do not matter: those of categories that are not read.
+    """
     findings, unread = [], []
     for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        left_out = others if Path(folder) == root else ()
+        folders[:] = [n for n in folders if not n.startswith(".") and n not in left_out]
         for name in sorted(folders + files):
             path = Path(folder, name)
             file = path.relative_to(root).as_posix()

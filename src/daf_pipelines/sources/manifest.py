@@ -88,7 +88,8 @@ def read_dataset(params: DatasetParams, seed: int, folder: Path) -> Reading:
     unpack(params)
     source, dataset, root = find_source(params), resolve_dataset(params), resolve_root(params)
     category = params.category or source.default_category(dataset)
-    tree = check_tree(root) if dataset.is_dir() else []
+    others = _other_categories(source, dataset, category)
+    tree = check_tree(root, others) if dataset.is_dir() else []
     listing = _list(source, dataset, category, tree)
     names = check_names(listing.rows, root)
     unsafe = {finding.file for finding in names if finding.check in UNSAFE}
@@ -131,6 +132,14 @@ def data_hash(manifest: pd.DataFrame) -> str:
     texts["label"] = [None if label is None else int(label) for label in texts["label"]]
     texts["split"] = table["split"].replace("calibration", "train").astype(object)
     return hashlib.sha256(json.dumps(texts.to_numpy().tolist()).encode()).hexdigest()
+
+
+def _other_categories(source: Source, dataset: Path, category: str) -> set[str]:
+    """The categories that are not read; none where the layout is wrong, which listing tells of."""
+    try:
+        return set(source.categories(dataset)) - {category}
+    except DataError:
+        return set()
 
 
 def _list(source: Source, dataset: Path, category: str, tree: list[Finding]) -> Listing:
