@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from PIL import Image
 
 from daf_pipelines.__main__ import main
 from daf_pipelines.cli import _explain, _without_traceback
+from daf_pipelines.datasets import TextDataset
+from daf_pipelines.locks import locked
 from small_project import ROOT, SmallProject
 
 PATIENCE_SECONDS = 60
@@ -325,6 +328,15 @@ class TestImages:
         assert made(changed) == {"08_reporting/data_checks.csv"}
 
 
+def refusing(number: int) -> Callable[..., None]:
+    """In place of a function that takes a path first: its user may not."""
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    return refuse
+
+
 class TestExplanations:
     def test_full_disk_while_an_output_is_saved(self) -> None:
         error = DatasetError("Failed while saving data to dataset")
@@ -334,8 +346,39 @@ class TestExplanations:
         assert text.startswith("No space left on device: a/student.pt. Free space")
         assert "the same command goes on from the last checkpoint" in text
 
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+    def test_folder_of_a_lock_that_cannot_be_written(
+        self, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lock = tmp_path / "inference.lock"
+
+        def run(**_: object) -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "open", refusing(number))
+                with locked(lock, "Inference"):
+                    raise AssertionError
+
+        with pytest.raises(click.ClickException) as caught:
+            _without_traceback(run)(pipelines=[], pipeline=None)
+        text = caught.value.format_message()
+        assert text.startswith(f"{os.strerror(number)}: {lock}. Make it readable, and writable")
+        assert "another folder" in text
+        assert "--params data_dir=FOLDER" in text
+
+    def test_output_that_cannot_be_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = TextDataset(filepath=str(tmp_path / "comparison.html"))
+        monkeypatch.setattr(Path, "mkdir", refusing(errno.EACCES))
+        with pytest.raises(DatasetError) as caught:
+            page.save("a page")
+        text = _explain(caught.value)
+        assert text is not None
+        assert text.startswith(f"Permission denied: {tmp_path}. Make it readable, and writable")
+
     def test_other_errors_keep_their_traceback(self) -> None:
         assert _explain(OSError(errno.EIO, "Input/output error")) is None
+        assert _explain(OSError(errno.EPERM, "Operation not permitted")) is None  # of no file
 
     def test_stopped_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def stopped(**_: object) -> None:

@@ -23,6 +23,7 @@ from daf_pipelines.sources.base import require_known
 
 AT_ONCE = "Stopped at once. The same command goes on from the last checkpoint, if any."
 FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # They tell of an error beside the message or the traceback that the command ends with.
 LOUD_LOGGERS = ("kedro.pipeline.node", "kedro.runner.sequential_runner")
 
@@ -47,6 +48,12 @@ def _explain(error: Exception) -> str | None:
             return (
                 f"{cause.strerror}: {cause.filename or cause}. Free space; then the same command "
                 "goes on from the last checkpoint."
+            )
+        if isinstance(cause, OSError) and cause.errno in FORBIDDEN and cause.filename:
+            return (
+                f"{cause.strerror}: {cause.filename}. Make it readable, and writable where files "
+                "are made; or use another folder, for all that is made with --params "
+                "data_dir=FOLDER."
             )
         if isinstance(cause, YAMLError):
             return f"The configuration is not valid YAML: {cause}"
