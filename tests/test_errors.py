@@ -1,11 +1,11 @@
-"""What pydantic finds, in our words."""
+"""What messages tell of other errors."""
 
 from typing import Self
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from daf_pipelines.errors import faults_of
+from daf_pipelines.errors import faults_of, first_line
 
 
 class Part(BaseModel):
@@ -49,3 +49,16 @@ def test_all_that_is_wrong_from_the_top() -> None:
         Whole.model_validate({"parts": [{"width": "x"}, {"widht": 1}]})
     assert faults_of(caught.value).count("; got ") == 2
     assert faults_of(caught.value).startswith("parts.0.width: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError("not there\nmore"), "not there"),
+        (ValueError("\n  of no use\n"), "of no use"),
+        (TimeoutError(), "TimeoutError, no details"),
+        (RuntimeError(" \n"), "RuntimeError, no details"),
+    ],
+)
+def test_first_line(error: Exception, expected: str) -> None:
+    assert first_line(error) == expected

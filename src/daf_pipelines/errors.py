@@ -65,3 +65,9 @@ def faults_of(error: ValidationError, *root: str) -> str:
         arrived = "" if isinstance(got, dict) else f"; got {reprlib.repr(got)}"
         told.append((f"{place}: " if place else "") + found + arrived)
     return "; ".join(told)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the error's name where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else f"{type(error).__name__}, no details"

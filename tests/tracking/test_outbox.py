@@ -131,6 +131,17 @@ class TestOutbox:
         assert end.calls == 1
         assert len(warnings(caplog)) == 1
 
+    def test_an_error_without_a_message(
+        self, box: Outbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def silent() -> None:
+            raise TimeoutError
+
+        box.send("a", silent)
+        assert box.owes
+        (text,) = warnings(caplog)
+        assert "did not record a: TimeoutError, no details. The run goes on" in text
+
     def test_other_errors_are_not_swallowed(self, box: Outbox) -> None:
         with pytest.raises(ZeroDivisionError):
             box.send("a", lambda: 1 // 0)  # type: ignore[arg-type, return-value]

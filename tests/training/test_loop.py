@@ -87,6 +87,14 @@ class TestChooseDevice:
         with pytest.raises(ParameterError, match=rf"device: '{name}' is not available.*'auto'"):
             choose_device(name)
 
+    def test_not_there_without_a_message(self, monkeypatch):
+        def refuse(*_, **__):
+            raise AssertionError
+
+        monkeypatch.setattr(torch, "empty", refuse)
+        with pytest.raises(ParameterError, match=r"'xpu' is not available \(AssertionError, "):
+            choose_device("xpu")
+
 
 class TestOptimisation:
     @pytest.mark.parametrize(

@@ -402,6 +402,15 @@ class TestDivergence:
 
 
 class TestMemory:
+    def test_without_a_message(self, model_params, training_data, normals, monkeypatch):
+        def full(self, outliers):
+            raise torch.OutOfMemoryError
+
+        model = initialise(model_params(), normals, 0)
+        monkeypatch.setattr(type(model), "study", full)
+        with pytest.raises(TrainingMemoryError, match=r"no details\. Lower the phase's batch_size"):
+            train_student(model, training_data(), student_params())
+
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     def test_names_the_settings_that_help(
         self, model_params, training_data, normals, monkeypatch, precision

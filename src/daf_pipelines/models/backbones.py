@@ -16,7 +16,7 @@ from timm.layers import DropPath
 from timm.models import load_state_dict
 from torch import Tensor, nn
 
-from daf_pipelines.errors import ParameterError, WeightsError
+from daf_pipelines.errors import ParameterError, WeightsError, first_line
 from daf_pipelines.parameters import InputParams, StudentParams, TeacherParams
 
 STRIDES = (4, 8, 16)
@@ -171,7 +171,7 @@ def check_image_size(name: str, size: int) -> None:
         except Exception as error:  # each network has its own way to refuse a size
             raise ParameterError(
                 f"Backbone '{name}' cannot take images of {size} pixels a side "
-                f"({_first_line(error)}). Set dataset.image_size to a size that it was made for, "
+                f"({first_line(error)}). Set dataset.image_size to a size that it was made for, "
                 "or choose another backbone."
             ) from error
     expected = [(size // stride,) * 2 for stride in STRIDES]
@@ -211,10 +211,10 @@ def _create(
         if weights == "hub":
             raise WeightsError(
                 f"The pretrained weights of '{name}' could not be fetched from the hub "
-                f"({type(error).__name__}: {_first_line(error)}). {ALTERNATIVES}"
+                f"({type(error).__name__}: {first_line(error)}). {ALTERNATIVES}"
             ) from error
         raise WeightsError(
-            f"The weights do not fit the backbone '{name}': {_first_line(error)}"
+            f"The weights do not fit the backbone '{name}': {first_line(error)}"
         ) from error
     return _without_chance(_cut(network))
 
@@ -253,10 +253,6 @@ def _cut(network: nn.Module) -> nn.Module:
 def _feature_info(network: nn.Module) -> Any:
     """What timm knows of a network's features: untyped there."""
     return network.feature_info
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else "no details"
 
 
 def _packaged_weights(backbone: str) -> dict[str, Tensor]:
@@ -299,7 +295,7 @@ def _file_weights(backbone: str, path: Path) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = dict(load_state_dict(str(path), weights_only=True))
     except Exception as error:
         raise WeightsError(
-            f"{path} cannot be read as weights ({_first_line(error)}). Expected safetensors, or a "
+            f"{path} cannot be read as weights ({first_line(error)}). Expected safetensors, or a "
             "checkpoint that torch.load(weights_only=True) accepts."
         ) from error
     surplus = _surplus(backbone, weights)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
+from daf_pipelines.errors import first_line
+
 LOG = logging.getLogger(__name__)
 TRY_AGAIN_SECONDS = 60.0
 LAST_ATTEMPTS = 2  # at the end, so that one record that is refused does not hold back the others
@@ -94,7 +96,7 @@ class Outbox:
             "answers, or later by the same command, which trains nothing again.",
             self._uri,
             name,
-            str(error).splitlines()[0][:300],
+            first_line(error)[:300],
         )
 
     def _conclude(self) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from daf_pipelines.errors import DAFError, ParameterError
+from daf_pipelines.errors import DAFError, ParameterError, first_line
 from daf_pipelines.parameters import PhaseParams
 from daf_pipelines.training.batches import Batch, Batches
 from daf_pipelines.training.checkpoints import BackgroundWriter, Checkpoint
@@ -59,7 +59,7 @@ def choose_device(name: str) -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ParameterError(
-            f"device: '{name}' is not available ({str(error).splitlines()[0]}). Expected 'auto', "
+            f"device: '{name}' is not available ({first_line(error)}). Expected 'auto', "
             "'cpu', or a device of this machine as 'cuda:0'."
         ) from error
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from daf_pipelines.errors import DAFError
+from daf_pipelines.errors import DAFError, first_line
 from daf_pipelines.models import DAF
 from daf_pipelines.models.daf import StudentOutput
 from daf_pipelines.models.discrepancy import Taught, level_maps
@@ -136,9 +136,10 @@ def _explain_memory(train: _Train[P]) -> _Train[P]:
         except torch.OutOfMemoryError as error:
             tried = f"batch_size {params.batch_size}, image size {data.images.shape[-1]}"
             precise = params.precision == "float32"
+            reason = first_line(error).rstrip(".")
             raise TrainingMemoryError(
                 f"Out of GPU memory in {train.__name__} with {tried} and {params.precision}: "
-                f"{str(error).splitlines()[0]} Lower the phase's batch_size or dataset.image_size"
+                f"{reason}. Lower the phase's batch_size or dataset.image_size"
                 f"{', or set its precision: bfloat16' if precise else ''}; or stop other processes "
                 "that use the device."
             ) from error
