@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ class SmallProject:
         """The same project, as far as it has got, in another folder."""
         shutil.copytree(self.folder / "data", folder / "data")
         return SmallProject(folder, self.params["dataset"], self.folder / "mlflow.db")
+
+    def refuse(self, table: str) -> None:
+        """Have the store refuse new rows of a table, as one that may only be read does."""
+        with closing(sqlite3.connect(self.folder / "mlflow.db")) as database, database:
+            database.execute(
+                f"CREATE TRIGGER refuse_{table} BEFORE INSERT ON {table} "
+                "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
 
     @property
     def environment(self) -> dict[str, str]:

@@ -106,6 +106,18 @@ class TestPipeline:
         assert table["run_id"].unique().tolist() == [first, second]
         assert set(table["baseline"]) == {second}
 
+    @pytest.mark.parametrize("table", ["experiments", "runs"])
+    def test_store_that_refuses(
+        self, own: Recorded, table: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What was compared lies in the files; only its record is missing."""
+        own.project.refuse(table)
+        result = own.project.invoke("--pipelines", "comparison", comparison={"replicates": 100})
+        assert result.exit_code == 0, result.output
+        assert "3 runs compared" in result.output
+        assert own.project.path("08_reporting/comparison.html").is_file()
+        assert "MLflow has not recorded the comparison" in caplog.text
+
     def test_runs_without_a_metric(self, own: Recorded) -> None:
         measured = {"n_test_normal": 24.0}
         bare = [own.add(k, strategy=f"bare{k}", metrics=measured) for k in (7, 8)]

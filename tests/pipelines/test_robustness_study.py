@@ -115,6 +115,17 @@ class TestPipeline:
         assert len(pd.read_csv(project.path("08_reporting/study.csv"))) == 5
         assert "no thumbnails of 4 of 4 runs" in caplog.text
 
+    @pytest.mark.parametrize("table", ["experiments", "runs"])
+    def test_store_that_refuses(
+        self, project: SmallProject, table: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        project.refuse(table)
+        params = study(project, make_cells())
+        result = project.invoke("--pipelines", "robustness_study", study=params)
+        assert result.exit_code == 0, result.output
+        assert "5 cells: " in result.output
+        assert "MLflow has not recorded the study" in caplog.text
+
     def test_outdated_cells_are_left_out(
         self, project: SmallProject, caplog: pytest.LogCaptureFixture
     ) -> None:

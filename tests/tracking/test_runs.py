@@ -146,6 +146,18 @@ class TestDatasetCard:
         }
         assert project.runs() == []
 
+    @pytest.mark.parametrize("table", ["experiments", "runs"])
+    def test_store_that_refuses(
+        self, project: SmallProject, table: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The images are prepared, and the card lies in the files."""
+        project.refuse(table)
+        result = project.invoke("--pipelines", "data_ingestion")
+        assert result.exit_code == 0, result.output
+        assert "Dataset card: " in result.output
+        assert project.path("08_reporting/dataset.html").is_file()
+        assert "MLflow has not recorded the dataset" in caplog.text
+
     def test_is_part_of_the_experiment(self, elpv_project: SmallProject) -> None:
         (run,) = elpv_project.runs()
         artifacts = elpv_project.client.list_artifacts(run.info.run_id, "dataset")

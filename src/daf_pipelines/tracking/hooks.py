@@ -7,6 +7,7 @@ the dataset in an experiment of its own, and a comparison of runs is in one of i
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,6 @@ LOG = logging.getLogger(__name__)
 MODELS = ("student", "trained_model", "detector")
 SHARED = {"train_images", "synthetic_validation", *MODELS, "metrics"}  # by all of a folder's runs
 OF_DATASETS = {"manifest", "strategy_gallery"}  # what is recorded of a dataset alone
-COMPARISON = ("comparison", "seeds", "comparison_page")
 TRACKING_STORE = "tracking_store"
 PICTURE = "validation_outliers"
 HISTORIES = {
@@ -160,19 +160,20 @@ class TrackingHooks:
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Register the evaluated detector and close the run."""
         with self._held:
-            if "comparison" in pipeline.all_outputs():
-                self._log_comparison()
-            if "study_page" in pipeline.all_outputs():
-                self._log_study(pipeline)
+            made = pipeline.all_outputs()
+            if "comparison" in made:
+                self._log_comparison(made)
+            if "study_page" in made:
+                self._log_study(made)
             if self._run is None:
-                if pipeline.all_outputs() & OF_DATASETS:
-                    self._log_dataset(pipeline)
+                if made & OF_DATASETS:
+                    self._log_dataset(made)
                 return
             # A study would fill the registry, and the disk, with models that nobody chose.
-            if "metrics" in pipeline.all_outputs() and "study" not in self._parameters.tags:
+            if "metrics" in made and "study" not in self._parameters.tags:
                 self._outbox.send("the registered model", self._register)
             recorded = self._close("FINISHED")
-            if "metrics" in pipeline.all_outputs() and recorded:
+            if "metrics" in made and recorded:
                 self._forget_checkpoints()
 
     @hook_impl
@@ -203,35 +204,45 @@ class TrackingHooks:
         config: dict[str, Any] = self._context.config_loader["tracking"]["tracking"]
         return config
 
-    def _log_dataset(self, pipeline: Pipeline) -> None:
+    def _log_dataset(self, made: set[str]) -> None:
         """Record what is about a dataset only: its card, and all strategies on its images."""
         from daf_pipelines.tracking.run import ExperimentRun
 
         summary = self._catalog["dataset_summary"].load()
-        run = ExperimentRun.of_dataset(self._config, summary)
-        for name in sorted(pipeline.all_outputs()):
-            self._log(name, run)
-        run.close("FINISHED")
+        open_run = partial(ExperimentRun.of_dataset, self._config, summary)
+        self._log_apart("the dataset", open_run, made)
 
-    def _log_comparison(self) -> None:
+    def _log_comparison(self, made: set[str]) -> None:
         from daf_pipelines.tracking.run import ExperimentRun
 
-        run = ExperimentRun.of_comparison(self._config, self._catalog["comparison"].load())
-        for name in COMPARISON:
-            run.log_file(dataset_path(self._catalog[name]), "comparison")
-        run.close("FINISHED")
+        table = self._catalog["comparison"].load()
+        names = {name for name in made if self._folder(name) == "comparison"}
+        open_run = partial(ExperimentRun.of_comparison, self._config, table)
+        self._log_apart("the comparison", open_run, names)
 
-    def _log_study(self, pipeline: Pipeline) -> None:
+    def _log_study(self, made: set[str]) -> None:
+        from daf_pipelines.tracking.run import ExperimentRun
+
+        study = self._parameters.study.folder.name
+        names = {name for name in made if self._folder(name) == "study"}
+        open_run = partial(ExperimentRun.of_study, self._config, study)
+        self._log_apart("the study", open_run, names)
+
+    def _log_apart(self, what: str, open_run: Callable[[], Any], names: set[str]) -> None:
+        """Record outputs in a run that is no experiment's.
+
+        Where MLflow refuses, that is only told: all the work is done, and its files are there.
+        """
         from daf_pipelines.errors import ParameterError
         from daf_pipelines.tracking.outbox import FAILURES
-        from daf_pipelines.tracking.run import ExperimentRun
 
         try:
-            run = ExperimentRun.of_study(self._config, self._parameters.study.folder.name)
-            for name in sorted(pipeline.all_outputs()):
+            run = open_run()
+            for name in sorted(names):
                 self._log(name, run)
-        except (ParameterError, *FAILURES) as error:  # the files are there
-            LOG.warning("MLflow has not recorded what was read out: %s", error)
+            run.close("FINISHED")
+        except (ParameterError, *FAILURES) as error:
+            LOG.warning("MLflow has not recorded %s, which lies in its files: %s", what, error)
 
     def _log_earlier_outputs(self, node: Node, method: str) -> None:
         """Copy into the run what earlier nodes have left on disk."""
@@ -250,8 +261,7 @@ class TrackingHooks:
         self._outbox.send(f"the curves of {phase}", curves)
 
     def _log(self, name: str, run: Any) -> None:
-        dataset = self._catalog[name]
-        folder = (getattr(dataset, "metadata", None) or {}).get("mlflow")
+        dataset, folder = self._catalog[name], self._folder(name)
         if folder:
             run.log_file(dataset_path(dataset), folder)
         if name in HISTORIES:
@@ -270,6 +280,11 @@ class TrackingHooks:
             from daf_pipelines.tracking.results import by_defect_type
 
             run.log_metrics(by_defect_type(dataset.load()))
+
+    def _folder(self, name: str) -> str | None:
+        """Where the catalog puts an output among a run's artifacts."""
+        metadata = getattr(self._catalog[name], "metadata", None) or {}
+        return metadata.get("mlflow")
 
     def _register(self) -> None:
         from daf_pipelines.tracking.registry import model_name, register
