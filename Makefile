@@ -62,7 +62,7 @@ study-report: $(INSTALLED) ## Read a study out as far as it is
 
 study-docs: study-report ## The same, and copy what git keeps of it to docs/studies
 	@mkdir -p docs/studies/$(STUDY)
-	@cp $(REPORTING)/study.md $(REPORTING)/study.csv $(REPORTING)/study_*.png docs/studies/$(STUDY)
+	@cp $(addprefix $(REPORTING)/, study.md study.html study*.csv study_*.png study_*.jpg) docs/studies/$(STUDY)
 
 # By number of tests, the order of xdist, the longest file would be the last: one test of minutes.
 test: check ## Run the checks, then the tests

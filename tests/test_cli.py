@@ -346,7 +346,7 @@ class TestExplanations:
         assert text.startswith("No space left on device: a/student.pt. Free space")
         assert "the same command goes on from the last checkpoint" in text
 
-    @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR])
     def test_folder_of_a_lock_that_cannot_be_written(
         self, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,7 +1,6 @@
 """``kedro run`` for this project: a user's mistake ends in one message, without a traceback."""
 
 import copy
-import errno
 import functools
 import logging
 import signal
@@ -18,12 +17,10 @@ from kedro.framework.project import pipelines
 from kedro.io.core import DatasetError
 from yaml import YAMLError
 
-from daf_pipelines.errors import DAFError
+from daf_pipelines.errors import DAFError, explain_files
 from daf_pipelines.sources.base import require_known
 
 AT_ONCE = "Stopped at once. The same command goes on from the last checkpoint, if any."
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # They tell of an error beside the message or the traceback that the command ends with.
 LOUD_LOGGERS = ("kedro.pipeline.node", "kedro.runner.sequential_runner")
 
@@ -44,17 +41,8 @@ def _explain(error: Exception) -> str | None:
     while cause is not None:  # Kedro wraps what datasets raise.
         if isinstance(cause, DAFError | MissingConfigException):
             return str(cause)
-        if isinstance(cause, OSError) and cause.errno in FULL:
-            return (
-                f"{cause.strerror}: {cause.filename or cause}. Free space; then the same command "
-                "goes on from the last checkpoint."
-            )
-        if isinstance(cause, OSError) and cause.errno in FORBIDDEN and cause.filename:
-            return (
-                f"{cause.strerror}: {cause.filename}. Make it readable, and writable where files "
-                "are made; or use another folder, for all that is made with --params "
-                "data_dir=FOLDER."
-            )
+        if isinstance(cause, OSError) and (told := explain_files(cause)):
+            return told
         if isinstance(cause, YAMLError):
             return f"The configuration is not valid YAML: {cause}"
         if isinstance(cause, FileNotFoundError) and isinstance(error, DatasetError):

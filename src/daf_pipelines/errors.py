@@ -1,5 +1,6 @@
 """The errors of this project: each is one clear message, shown without a traceback."""
 
+import errno
 import reprlib
 
 from pydantic import ValidationError
@@ -54,6 +55,21 @@ class StaleArtifactError(DAFError):
 
 class MetricUndefinedError(DAFError):
     """A metric has no value on this data; the message is the reason."""
+
+
+def explain_files(error: OSError) -> str | None:
+    """What the operating system refused, and what to do; None where the user can do nothing."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{error.strerror}: {error.filename or error}. Free space; then the same command goes "
+            "on from the last checkpoint."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) and error.filename:
+        return (
+            f"{error.strerror}: {error.filename}. Make it readable, and writable where files are "
+            "made; or use another folder, for all that is made with --params data_dir=FOLDER."
+        )
+    return None
 
 
 def faults_of(error: ValidationError, *root: str) -> str:

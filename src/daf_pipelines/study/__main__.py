@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from daf_pipelines.errors import DAFError
+from daf_pipelines.errors import DAFError, explain_files
 from daf_pipelines.study.cell import describe_data, run_cell
 from daf_pipelines.study.plan import Study
 from daf_pipelines.study.run import Runner, unfinished
@@ -23,6 +23,11 @@ def _explained(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except DAFError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            told = explain_files(error)
+            if told is None:
+                raise
+            raise click.ClickException(told) from error
 
     return explained
 
