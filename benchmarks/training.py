@@ -204,7 +204,7 @@ def training_errors(step: Step) -> tuple[dict[str, float], dict[str, float]]:
         expected = outputs(reference(*images[:2]), reference.losses(*images))
         found = step.plain(batch.normals, batch.outliers)
         plain = outputs(found, step.losses("plain"))
-        student = step.ours.study(batch.outliers)
+        student = step.ours.student_features(batch.outliers)
         terms = step.ours.discrepancy(student.projected, step.cache(batch))
         maps = [a + b for a, b in terms]
         probability = torch.sigmoid(step.ours.segment(maps, student))

@@ -89,7 +89,7 @@ class TestForward:
     def test_features_and_maps_of_every_level(self, model, images, expected):
         teacher, student, maps, _ = expected
         x = images.double() / 255
-        found_teacher, found = model.teach(x), model.study(x)
+        found_teacher, found = model.teacher_features(x), model.student_features(x)
         terms = model.discrepancy(found.projected, found_teacher)
         assert [f.shape[1:] for f in maps] == [(64, 64, 64), (128, 32, 32), (256, 16, 16)]
         for level in range(3):

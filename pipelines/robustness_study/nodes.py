@@ -19,7 +19,7 @@ from daf_pipelines.reporting.study_page import study_page
 from daf_pipelines.reporting.study_pictures import disputed
 from daf_pipelines.resources import git_commit
 from daf_pipelines.study.disagreement import pictured
-from daf_pipelines.study.lock import outdated
+from daf_pipelines.study.outdated import outdated
 from daf_pipelines.study.plan import Study
 from daf_pipelines.study.readout import Readout, read_out
 from daf_pipelines.study.results import read_cells

@@ -9,11 +9,11 @@ import pandas as pd
 from kedro.io import AbstractDataset
 from numpy.typing import NDArray
 
+from daf_pipelines.atomic import written_file
 from daf_pipelines.errors import DataError
 from daf_pipelines.models.trained import TrainedModel
 from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.sources import image_set
-from daf_pipelines.sources.folders import written_file
 from daf_pipelines.sources.image_set import ImageSet, ImageStream
 from daf_pipelines.sources.manifest import MANIFEST
 

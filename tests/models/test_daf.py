@@ -59,7 +59,7 @@ class TestForward:
         model = build(teacher, student).eval()
         with torch.no_grad():
             discrepancy, probability = model(images())
-            study = model.study(images())
+            study = model.student_features(images())
         assert [f.shape[1] for f in study.projected] == model.teacher.channels
         assert [f.shape[1] for f in study.features] == model.student.channels
         assert discrepancy.shape == probability.shape == (2, 1, 96, 96)
@@ -77,7 +77,7 @@ class TestForward:
         led.teacher.load_state_dict(model.teacher.state_dict())
         with torch.no_grad():
             (discrepancy, probability), (expected, _) = model(images()), led(images())
-            student = model.study(images())
+            student = model.student_features(images())
             assert torch.equal(discrepancy, expected)
             assert torch.equal(probability, torch.sigmoid(model.segment([], student)))
 
@@ -124,7 +124,7 @@ class TestTeacher:
         for set_mode in (lambda: None, model.train, model.eval, model.train):
             set_mode()
             assert not any(m.training for m in model.teacher.modules())
-            features = model.teach(images())
+            features = model.teacher_features(images())
             assert not any(f.requires_grad for level in features for f in level.tensors())
         assert not any(p.requires_grad for p in model.teacher.parameters())
         assert all(torch.equal(v, before[k]) for k, v in model.teacher.state_dict().items())
@@ -141,7 +141,7 @@ class TestTeacher:
         raw = model.teacher(images())
         means = [f.mean(dim=(0, 2, 3)) for f in raw]
         model.discrepancy.fit_normalisation(means, [torch.full_like(m, 2.0) for m in means])
-        for found, f, mean in zip(model.teach(images()), raw, means, strict=True):
+        for found, f, mean in zip(model.teacher_features(images()), raw, means, strict=True):
             torch.testing.assert_close(found.features, (f - mean[:, None, None]) / 2)
 
 
@@ -198,12 +198,12 @@ class TestPreparation:
 class TestHeads:
     def test_one_a_level(self):
         model = build()
-        study = model.study(images())
+        study = model.student_features(images())
         assert [h.shape for h in model.auxiliary(study)] == [(2, 1, s, s) for s in (24, 12, 6)]
 
     def test_none(self):
         model = build(auxiliary_heads=False)
-        assert model.auxiliary(model.study(images())) == []
+        assert model.auxiliary(model.student_features(images())) == []
         assert list(model.heads.parameters()) == []
 
 

@@ -3,14 +3,14 @@ import torch
 from torch.nn import functional as F
 
 import plain_daf
-from daf_pipelines.models.discrepancy import Discrepancy, Taught, level_maps
+from daf_pipelines.models.discrepancy import Discrepancy, TeacherFeatures, level_maps
 from daf_pipelines.parameters import DiscrepancyParams
 
 CHANNELS = (8, 16, 32)
 
 
 def compare(discrepancy, student, teacher):
-    return discrepancy(student, discrepancy.reference(teacher))
+    return discrepancy(student, discrepancy.prepare(teacher))
 
 
 class TestDiscrepancy:
@@ -134,8 +134,8 @@ class TestDiscrepancy:
     @pytest.mark.parametrize("structure", ["ssim", "squared"])
     def test_reference_through_its_tensors_is_the_same(self, pyramid, structure):
         discrepancy = Discrepancy(DiscrepancyParams(structure=structure), CHANNELS)
-        student, reference = pyramid(), discrepancy.reference(pyramid(seed=1))
-        again = [Taught.of_tensors(level.tensors()) for level in reference]
+        student, reference = pyramid(), discrepancy.prepare(pyramid(seed=1))
+        again = [TeacherFeatures.of_tensors(level.tensors()) for level in reference]
         expected = discrepancy(student, reference)
         for terms, others in zip(discrepancy(student, again), expected, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(terms, others, strict=True))

@@ -31,7 +31,7 @@ def trained(seed=0):
     model = DAF(PARAMS)
     for buffer in ("mean_0", "std_2"):
         model.discrepancy.get_buffer(buffer).uniform_(1, 2)
-    model.train().study(torch.rand(2, 3, 64, 64))  # moves the running statistics
+    model.train().student_features(torch.rand(2, 3, 64, 64))  # moves the running statistics
     return TrainedModel(model, IDENTITY, train_seconds=12.5, peak_rss_mib=345.0)
 
 

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from daf_pipelines.metrics import METRICS
-from daf_pipelines.study.lock import outdated
+from daf_pipelines.study.outdated import outdated
 from daf_pipelines.study.plan import STUDY_FILE, Study, merged
 from daf_pipelines.study.results import read_cells
 from project_copy import ProjectCopy, copy_project, invert

@@ -183,7 +183,7 @@ class TestTeacherCache:
         model = initialise(model_params(discrepancy=discrepancy), larger, 0).train()
         cache = TeacherCache(model, larger, limit)
         batch = make(larger)[0]
-        found, expected = cache(batch), model.teach(larger[batch.indices].float() / 255)
+        found, expected = cache(batch), model.teacher_features(larger[batch.indices].float() / 255)
         for a, b in zip(found, expected, strict=True):
             assert (a.moments is None) == (structure == "squared" or limit == self.FEATURES_MIB)
             for x, y in zip(a.tensors(), b.tensors(), strict=False):

@@ -66,7 +66,7 @@ class TestDistillationLoss:
     def test_equals_the_equation(self, masks):
         student, teacher = levels(0), levels(1)
         discrepancy = Discrepancy(DiscrepancyParams(structure="ssim"), CHANNELS)
-        terms = discrepancy(student, discrepancy.reference(teacher))
+        terms = discrepancy(student, discrepancy.prepare(teacher))
         expected = plain_daf.distillation_loss(student, teacher, masks)
         torch.testing.assert_close(distillation_loss(terms, masks), expected, atol=1e-10, rtol=0)
 
@@ -92,7 +92,7 @@ class TestDistillationLoss:
         for f in student:
             inside = plain_daf.resize_mask(masks, f.shape[-1])
             changed.append(f + inside * torch.rand_like(f))
-        taught = discrepancy.reference(teacher)
+        taught = discrepancy.prepare(teacher)
         before = distillation_loss(discrepancy(student, taught), masks)
         after = distillation_loss(discrepancy(changed, taught), masks)
         assert before == after
@@ -102,7 +102,7 @@ class TestDistillationLoss:
         masks, teacher = box_masks(), levels(1)
         student = [f.requires_grad_() for f in levels(0)]
         discrepancy = Discrepancy(DiscrepancyParams(structure="squared"), CHANNELS)
-        distillation_loss(discrepancy(student, discrepancy.reference(teacher)), masks).backward()
+        distillation_loss(discrepancy(student, discrepancy.prepare(teacher)), masks).backward()
         for f in student:
             inside = plain_daf.resize_mask(masks, f.shape[-1]).bool().expand_as(f)
             assert not f.grad[inside].any()
@@ -110,7 +110,7 @@ class TestDistillationLoss:
 
     def test_all_defective_is_0(self):
         discrepancy = Discrepancy(DiscrepancyParams(structure="squared"), CHANNELS)
-        terms = discrepancy(levels(0), discrepancy.reference(levels(1)))
+        terms = discrepancy(levels(0), discrepancy.prepare(levels(1)))
         assert distillation_loss(terms, torch.ones(2, 1, 96, 96, dtype=torch.float64)) == 0
 
 

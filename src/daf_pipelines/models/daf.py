@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from daf_pipelines.models.backbones import Backbone, load_student, load_teacher
 from daf_pipelines.models.decoder import AuxiliaryHead, Decoder, upsample
-from daf_pipelines.models.discrepancy import Discrepancy, Taught, level_maps
+from daf_pipelines.models.discrepancy import Discrepancy, TeacherFeatures, level_maps
 from daf_pipelines.parameters import ModelParams
 
 
@@ -73,11 +73,11 @@ class DAF(nn.Module):
         return self
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> list[Taught]:
+    def teacher_features(self, images: Tensor) -> list[TeacherFeatures]:
         """What the student is to match, three levels."""
-        return self.discrepancy.reference(self.teacher(images))
+        return self.discrepancy.prepare(self.teacher(images))
 
-    def study(self, images: Tensor) -> StudentOutput:
+    def student_features(self, images: Tensor) -> StudentOutput:
         """The student's features."""
         features = self.student(images)
         projected = [p(f) for p, f in zip(self.projections, features, strict=True)]
@@ -95,8 +95,8 @@ class DAF(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Discrepancy and segmentation probability of the images under test."""
-        student = self.study(images)
-        maps = level_maps(self.discrepancy(student.projected, self.teach(images)))
+        student = self.student_features(images)
+        maps = level_maps(self.discrepancy(student.projected, self.teacher_features(images)))
         probability = torch.sigmoid(self.segment(maps, student))
         return discrepancy_map(maps), probability
 

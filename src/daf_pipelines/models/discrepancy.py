@@ -15,7 +15,7 @@ from daf_pipelines.parameters import DiscrepancyParams
 SMALLEST_LENGTH = 1e-8
 
 
-class Taught(NamedTuple):
+class TeacherFeatures(NamedTuple):
     """What a student is to match at one level, with what depends on the teacher alone.
 
     Attributes:
@@ -33,7 +33,7 @@ class Taught(NamedTuple):
         return [self.features, self.length, *(self.moments or ())]
 
     @classmethod
-    def of_tensors(cls, tensors: Sequence[Tensor]) -> "Taught":
+    def of_tensors(cls, tensors: Sequence[Tensor]) -> "TeacherFeatures":
         """From :meth:`tensors`."""
         features, length, *moments = tensors
         return cls(features, length, Moments(*moments) if moments else None)
@@ -53,7 +53,7 @@ class Discrepancy(nn.Module):
         channels: of the three maps D^l: the teacher's, or 1 each of the cosine alone.
 
     Shape:
-        - Input: three maps ``(B, C_l, H_l, W_l)``, and the teacher's as from ``reference``.
+        - Input: three maps ``(B, C_l, H_l, W_l)``, and the teacher's as from ``prepare``.
         - Output: as ``forward`` says.
     """
 
@@ -80,18 +80,18 @@ class Discrepancy(nn.Module):
             for level, f in enumerate(teacher)
         ]
 
-    def reference(self, teacher: Sequence[Tensor]) -> list[Taught]:
+    def prepare(self, teacher: Sequence[Tensor]) -> list[TeacherFeatures]:
         """The teacher's features ``(B, C_l, H_l, W_l)`` as the student is held against them."""
         with torch.autocast(teacher[0].device.type, enabled=False):
-            return [self._taught(_at_least_single(f)) for f in self.normalise(teacher)]
+            return [self._prepared(_at_least_single(f)) for f in self.normalise(teacher)]
 
-    def _taught(self, features: Tensor) -> Taught:
+    def _prepared(self, features: Tensor) -> TeacherFeatures:
         features = self._laid_out(features)
         moments = Moments.of(features) if self.params.structure == "ssim" else None
-        return Taught(features, _length(features), moments)
+        return TeacherFeatures(features, _length(features), moments)
 
     def forward(
-        self, student: Sequence[Tensor], teacher: Sequence[Taught]
+        self, student: Sequence[Tensor], teacher: Sequence[TeacherFeatures]
     ) -> list[tuple[Tensor, ...]]:
         """The terms of each level: structure ``(B, C, H, W)`` and cosine ``(B, 1, H, W)``.
 
@@ -101,7 +101,7 @@ class Discrepancy(nn.Module):
 
         Args:
             student: the student's features, projected to the teacher's channels.
-            teacher: as from :meth:`reference`.
+            teacher: as from :meth:`prepare`.
         """
         with torch.autocast(student[0].device.type, enabled=False):
             return [
@@ -109,7 +109,7 @@ class Discrepancy(nn.Module):
                 for s, t in zip(student, teacher, strict=True)
             ]
 
-    def _terms(self, student: Tensor, teacher: Taught) -> tuple[Tensor, ...]:
+    def _terms(self, student: Tensor, teacher: TeacherFeatures) -> tuple[Tensor, ...]:
         cosine = [1 - _cosine(student, teacher)] if self.params.cosine else []
         return (*self._structure(student, teacher), *cosine)
 
@@ -117,7 +117,7 @@ class Discrepancy(nn.Module):
         # SSIM blurs whole channels.
         return features.contiguous() if self.params.structure == "ssim" else features
 
-    def _structure(self, student: Tensor, teacher: Taught) -> list[Tensor]:
+    def _structure(self, student: Tensor, teacher: TeacherFeatures) -> list[Tensor]:
         if self.params.structure == "ssim":
             return [1 - ssim(student, teacher.features, teacher.moments)]
         if self.params.structure == "squared":
@@ -130,7 +130,7 @@ def level_maps(terms: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
     return [sum(others, first) for first, *others in terms]
 
 
-def _cosine(student: Tensor, teacher: Taught) -> Tensor:
+def _cosine(student: Tensor, teacher: TeacherFeatures) -> Tensor:
     product = (student * teacher.features).sum(dim=1, keepdim=True)
     return product / (_length(student) * teacher.length)
 

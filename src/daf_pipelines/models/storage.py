@@ -8,8 +8,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from daf_pipelines.atomic import written_whole
 from daf_pipelines.errors import DataError
-from daf_pipelines.sources.folders import written_whole
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from daf_pipelines.atomic import written_whole
 from daf_pipelines.errors import DataError, ParameterError
 from daf_pipelines.parameters import InferenceParams
 from daf_pipelines.reporting.figures import overlay
 from daf_pipelines.scoring.detector import Detector
 from daf_pipelines.sources.base import printable
-from daf_pipelines.sources.folders import written_whole
 from daf_pipelines.sources.images import SUFFIXES, contents, find_images, read_image
 
 Pixels: TypeAlias = NDArray[np.uint8]

@@ -17,9 +17,9 @@ from typing import ClassVar
 
 import pandas as pd
 
+from daf_pipelines.atomic import written_whole
 from daf_pipelines.errors import DAFError, DataError
 from daf_pipelines.sources.base import GOOD, Listing, Row, Source, draw_share, require_known
-from daf_pipelines.sources.folders import written_whole
 
 LOG = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandera.errors import SchemaError, SchemaErrors
 
+from daf_pipelines.atomic import written_whole
 from daf_pipelines.errors import DataError, StaleArtifactError
 from daf_pipelines.parameters import DatasetParams
-from daf_pipelines.sources.folders import written_whole
 from daf_pipelines.sources.images import Box, content_box
 from daf_pipelines.sources.manifest import MANIFEST, SPLITS, data_hash
 from daf_pipelines.sources.reading import Reading

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from PIL import ExifTags
 from tqdm import tqdm
 
+from daf_pipelines.atomic import written_file
 from daf_pipelines.errors import DataError, ImageError
 from daf_pipelines.parameters import DatasetParams
 from daf_pipelines.resources import code_hash
 from daf_pipelines.sources.base import Finding, Row
 from daf_pipelines.sources.decoding import open_image, read_bytes
-from daf_pipelines.sources.folders import written_file
 from daf_pipelines.sources.images import (
     find_images,
     fit_image,

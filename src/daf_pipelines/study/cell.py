@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from daf_pipelines.atomic import written_file
 from daf_pipelines.errors import DAFError
 from daf_pipelines.metrics.bootstrap import read_pixel_counts
 from daf_pipelines.parameters import DatasetParams
 from daf_pipelines.reporting.evaluation import read_image_scores
 from daf_pipelines.resources import git_commit, machine
 from daf_pipelines.run_parameters import RunParameters
-from daf_pipelines.sources.folders import written_file
 from daf_pipelines.sources.manifest import data_hash, make_manifest, read_dataset
 from daf_pipelines.study import processes
 from daf_pipelines.study.draws import PIXEL_DRAWS, draws, kept_replicates

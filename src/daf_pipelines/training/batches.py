@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from daf_pipelines.models import DAF
-from daf_pipelines.models.discrepancy import Taught
+from daf_pipelines.models.discrepancy import TeacherFeatures
 from daf_pipelines.parameters import SynthesisParams
 from daf_pipelines.sources.images import Box
 from daf_pipelines.synthesis import Sources, outlier_key, synthesise
@@ -138,18 +138,22 @@ class TeacherCache:
         self.model = model
         self.levels: list[list[Tensor]] | None = None
         first = self._compute(images[:1])
-        for keep in (Taught.tensors, _without_moments):
+        for keep in (TeacherFeatures.tensors, _without_moments):
             size = sum(x.nbytes for level in first for x in keep(level)) * len(images)
             if self.levels is None and size <= limit_mib * 2**20:
                 self.levels = self._keep(images, keep)
 
-    def __call__(self, batch: Batch) -> list[Taught]:
+    def __call__(self, batch: Batch) -> list[TeacherFeatures]:
         """What the teacher says of a batch's normal images, three levels."""
         if self.levels is None:
-            return self.model.teach(batch.normals)
-        return [Taught.of_tensors([x[batch.indices] for x in level]) for level in self.levels]
+            return self.model.teacher_features(batch.normals)
+        return [
+            TeacherFeatures.of_tensors([x[batch.indices] for x in level]) for level in self.levels
+        ]
 
-    def _keep(self, images: Tensor, keep: Callable[[Taught], list[Tensor]]) -> list[list[Tensor]]:
+    def _keep(
+        self, images: Tensor, keep: Callable[[TeacherFeatures], list[Tensor]]
+    ) -> list[list[Tensor]]:
         chunks = [
             [keep(level) for level in self._compute(chunk)]
             for chunk in torch.split(images, FEATURE_BATCH)
@@ -159,12 +163,12 @@ class TeacherCache:
             for level in zip(*chunks, strict=True)
         ]
 
-    def _compute(self, images: Tensor) -> list[Taught]:
+    def _compute(self, images: Tensor) -> list[TeacherFeatures]:
         device = self.model.teacher.mean.device
-        return self.model.teach(images.to(device).contiguous().float() / 255)
+        return self.model.teacher_features(images.to(device).contiguous().float() / 255)
 
 
-def _without_moments(level: Taught) -> list[Tensor]:
+def _without_moments(level: TeacherFeatures) -> list[Tensor]:
     return level._replace(moments=None).tensors()
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from daf_pipelines.errors import DAFError, first_line
 from daf_pipelines.models import DAF
 from daf_pipelines.models.daf import StudentOutput
-from daf_pipelines.models.discrepancy import Taught, level_maps
+from daf_pipelines.models.discrepancy import TeacherFeatures, level_maps
 from daf_pipelines.parameters import (
     DecoderTrainingParams,
     ModelParams,
@@ -158,7 +158,7 @@ def train_student(
 
     def losses(batch: Batch) -> Losses:
         with _autocast(params, device):
-            student = model.study(batch.outliers)
+            student = model.student_features(batch.outliers)
             terms = model.discrepancy(student.projected, teacher(batch))
             return _student_losses(model, student, terms, batch)
 
@@ -212,7 +212,7 @@ def _decoder_losses(
     normal = teacher(batch) if teacher else []
     cue = _cue(model, batch, params, normal)
     with torch.set_grad_enabled(params.train_student):
-        student = model.study(batch.outliers)
+        student = model.student_features(batch.outliers)
         terms = model.discrepancy(student.projected, cue) if cue else []
     logits = model.segment(level_maps(terms), student)
     losses = {"seg": segmentation_loss(logits, batch.masks)}
@@ -224,12 +224,12 @@ def _decoder_losses(
 
 
 def _cue(
-    model: DAF, batch: Batch, params: DecoderTrainingParams, normal: list[Taught]
-) -> list[Taught]:
+    model: DAF, batch: Batch, params: DecoderTrainingParams, normal: list[TeacherFeatures]
+) -> list[TeacherFeatures]:
     """What the teacher says for the decoder's cue; nothing without one."""
     if not _has_cue(model):
         return []
-    return normal if params.teacher_sees == "normal" else model.teach(batch.outliers)
+    return normal if params.teacher_sees == "normal" else model.teacher_features(batch.outliers)
 
 
 def _student_losses(

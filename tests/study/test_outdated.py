@@ -8,7 +8,7 @@ import yaml
 from dvc.utils.serialize import dump_yaml, load_yaml
 
 from daf_pipelines.errors import DataError
-from daf_pipelines.study.lock import outdated
+from daf_pipelines.study.outdated import outdated
 from daf_pipelines.study.plan import Study, merged
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from daf_pipelines.sources.folders import written_whole
+from daf_pipelines.atomic import written_whole
 
 
 def listing(folder: Path) -> list[str]:
