@@ -73,10 +73,10 @@ def _claim(readout: Readout) -> Iterator[str]:
         yield _table(answer)
     for metric, sentences in found.items():
         yield f"In {metric}:\n\n" + _list(sentences)
-    without_one = study_tables.without_one(readout)
-    if without_one.rows:
-        yield CAPTIONS["without_one"]
-        yield _table(without_one)
+    decisive = study_tables.without_one(readout, decisive=True)
+    if decisive.rows:
+        yield CAPTIONS["decisive"]
+        yield _table(decisive)
     yield from _paragraphs(warnings(readout))
 
 
@@ -121,6 +121,10 @@ def _by_category(readout: Readout) -> Iterator[str]:
     ]
     yield _list(lines) if lines else "No two strategies of both methods yet."
     yield from _paragraphs(RULES)
+    without_one = study_tables.without_one(readout)
+    if without_one.rows:
+        yield CAPTIONS["without_one"]
+        yield _table(without_one)
 
 
 def _choices(readout: Readout) -> Iterator[str]:

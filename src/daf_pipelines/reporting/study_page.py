@@ -59,6 +59,7 @@ def study_page(
         notes=readout.notes,
         captions=CAPTIONS,
         answer=study_tables.answer(readout),
+        decisive=study_tables.without_one(readout, decisive=True),
         without_one=study_tables.without_one(readout),
         overview=study_tables.overview(readout),
         conclusions=conclusions(readout),

@@ -129,16 +129,27 @@ def answer(readout: Readout) -> Table:
     return Table(["data", *methods, *(f"the claim, against {other}" for other in others)], rows)
 
 
-def without_one(readout: Readout) -> Table:
-    """The comparison of spreads without one strategy at a time."""
-    table = readout.without_one
-    table = table[table["metric"].eq(PAGE_TARGET)]
-    keys = ["dataset", "category", "other", "without"]
+def without_one(readout: Readout, *, decisive: bool = False) -> Table:
+    """The comparison of spreads without one strategy at a time.
+
+    Args:
+        readout: Of a study.
+        decisive: Only without the one whose absence changes a difference of sd most.
+    """
+    sds, spans = (_by_comparison(readout.without_one, name) for name in ("sd", "range"))
+    whole = _by_comparison(readout.comparisons, "sd")
+
+    def change(about: tuple[str, ...]) -> float:
+        return float(abs(sds[about]["delta"] - whole[about[:3]]["delta"]))
+
+    shown = list(sds)
+    if decisive:
+        compared = dict.fromkeys(about[:3] for about in sds)
+        shown = [max((about for about in sds if about[:3] == of), key=change) for of in compared]
     rows = []
-    for about, part in table.groupby(keys, sort=False):
-        dataset, category, other, without = map(str, about)
-        found = part.set_index("statistic").to_dict(orient="index")
-        sd, span = found["sd"], found["range"]
+    for about in shown:
+        dataset, category, other, without = about
+        sd, span = sds[about], spans[about]
         rows.append(
             [
                 *(name_of((dataset, category)), without, f"daf − {other}", _delta(sd)),
@@ -147,6 +158,13 @@ def without_one(readout: Readout) -> Table:
         )
     heads = [f"{name}, {whose}" for name in ("sd", "range") for whose in ("daf", "the other")]
     return Table(["data", "without", "difference", "of sd", *heads], rows)
+
+
+def _by_comparison(table: pd.DataFrame, statistic: str) -> dict[tuple[str, ...], dict[Any, Any]]:
+    """The rows of a statistic by dataset, category, other method, and what they are without."""
+    rows = table[table["metric"].eq(PAGE_TARGET) & table["statistic"].eq(statistic)]
+    keys = [name for name in ("dataset", "category", "other", "without") if name in table]
+    return {tuple(row[name] for name in keys): row for row in rows.to_dict(orient="records")}
 
 
 def overview(readout: Readout) -> Table:

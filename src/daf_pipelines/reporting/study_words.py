@@ -37,9 +37,13 @@ CAPTIONS = {
         "method depends on them), and the verdict on the claim by the rules below."
     ),
     "without_one": (
-        f"The same without one strategy at a time: the standard deviation (sd) of "
-        f"{SHORT[PAGE_TARGET]} over those that are left, daf's minus the other's with its 95 % "
-        "interval, both, and both ranges. Explored, and no verdict."
+        f"Without one strategy: the standard deviation (sd) of {SHORT[PAGE_TARGET]} over those "
+        "that are left, daf's minus the other's with its 95 % interval, both, and both ranges. "
+        "Explored, and no verdict."
+    ),
+    "decisive": (
+        "May a verdict be the work of a single strategy? The same without the one whose absence "
+        "changes the difference most; explored, and no verdict."
     ),
     "overview": (
         f"Each method over the strategies: mean, worst case, standard deviation and range, {EACH}. "
