@@ -21,12 +21,15 @@ def summary_of(**changes):
 
 def test_a_criterion_that_works():
     text = advice(summary_of(), "daf", "image_auroc")
-    assert "over 8 pairs of category and seed, a strategy at random costs 0.040 on average" in text
-    assert "always draem, the default, 0.020" in text
+    assert "On average over 8 pairs of category and seed always draem, the default, costs" in text
+    assert "costs 0.020, a strategy at random 0.040, always nsa, the best fixed one in" in text
     assert "always nsa, the best fixed one in hindsight, 0.005" in text
     assert "primary criterion, mean_other of image AUROC, costs 0.010 (at worst 0.100)" in text
     assert "it works better than chance here (p = 0.020, as if the seeds" in text
-    assert "**Choose by it**: it costs less than the default, draem." in text
+    assert (
+        "**Choose by mean_other of image AUROC**: it costs less than the default strategy, draem."
+        in text
+    )
     assert "tried beside it (1), own of image AUROC, costs 0.050" in text
 
 
@@ -58,15 +61,17 @@ def test_the_best_of_many_is_not_recommended():
 
 def test_no_transfer_yet():
     summary = summary_of().iloc[:0]
-    assert "What a choice costs is not known" in advice(summary, "daf", "image_auroc")
+    text = advice(summary, "daf", "image_auroc")
+    assert "What a choice costs is not known" in text
+    assert "docs/studies/robustness/study.md" in text
 
 
 def test_the_default_is_kept_where_nothing_is_shown_to_be_better():
-    kept = "**Keep the default, draem**: it is not shown to choose better."
+    kept = "**Keep the default strategy, draem**: the criterion that was tested is not shown"
     assert kept in advice(summary_of(p_holm=0.3), "daf", "image_auroc")
     assert kept in advice(summary_of(gain=-0.01), "daf", "image_auroc")
     text = advice(summary_of(mean_regret=0.03, gain=0.01), "daf", "image_auroc")
-    assert "**Keep the default, draem**, which costs no more." in text
+    assert "**Keep the default strategy, draem**: choosing costs no less." in text
 
 
 def test_a_study_without_the_default():

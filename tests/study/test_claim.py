@@ -140,7 +140,7 @@ class TestSensitivity:
         (text,) = sensitivity(readout.robustness, readout.comparisons, "image_auroc")
         span = readout.table[readout.table["method"].eq("daf")]["image_auroc"]
         assert f"daf itself ranges over {np.ptp(span):.3f} (elpv mono)" in text
-        assert "it is sensitive on elpv mono." in text
+        assert "it is sensitive (0.05 or more) on elpv mono." in text
 
     def test_what_depends_less_on_the_strategy(self):
         readout = read(SPREAD, STEADY, methods=("daf", "teacher_student"))
@@ -151,7 +151,7 @@ class TestSensitivity:
     def test_neither(self):
         readout = read(STEADY, SPREAD, methods=("daf", "teacher_student"))
         (text,) = sensitivity(readout.robustness, readout.comparisons, "image_auroc")
-        assert "it is sensitive on none of them" in text
+        assert "it is sensitive (0.05 or more) on none of them" in text
 
     def test_without_the_reference(self):
         readout = read(STEADY, SPREAD, methods=("draem",))

@@ -28,24 +28,26 @@ def advice(summary: pd.DataFrame, method: str, target: str) -> str:
     criteria = part[~is_fixed & ~is_random]
     if criteria.empty:
         return (
-            "What a choice costs is not known: no two of its detectors have been tested on defects."
+            "What a choice costs is not known: no two of its detectors have been tested on "
+            "defects. How far what criteria choose can be trusted: "
+            "docs/studies/robustness/study.md."
         )
     random = part[is_random].iloc[0]
-    costs = [f"a strategy at random costs {random['mean_regret']:.3f} on average"]
     default = part[names.eq(f"{ALWAYS}{DEFAULT}")].to_dict(orient="records")
-    costs += [f"always {DEFAULT}, the default, {row['mean_regret']:.3f}" for row in default]
+    costs = [f"always {DEFAULT}, the default, costs {row['mean_regret']:.3f}" for row in default]
+    costs.append(f"a strategy at random {random['mean_regret']:.3f}")
     if is_fixed.any():
         fixed = part[is_fixed].sort_values("mean_regret", kind="stable").iloc[0]
         costs.append(
             f"{fixed['criterion']}, the best fixed one in hindsight, {fixed['mean_regret']:.3f}"
         )
-    told = [f"over {random['units']} pairs of category and seed, {'; '.join(costs)}."]
     is_primary = criteria["criterion"].eq(PRIMARY)
     primary = criteria[is_primary].to_dict(orient="records")
+    told = [_beside_default(row, default[0]) for row in primary if default]
+    told.append(f"On average over {random['units']} pairs of category and seed {', '.join(costs)}.")
     told += [_judged(row) for row in primary]
     if not primary:
         told.append(f"The primary criterion, {criterion_name(PRIMARY)}, cannot choose everywhere.")
-    told += [_beside_default(row, default[0]) for row in primary if default]
     return " ".join([*told, *_explored(criteria[~is_primary])])
 
 
@@ -77,10 +79,16 @@ def _judged(primary: Mapping[Any, Any]) -> str:
 def _beside_default(primary: Mapping[Any, Any], default: Mapping[Any, Any]) -> str:
     works = primary["p_holm"] < SIGNIFICANT and primary["gain"] > 0
     if not works:
-        return f"**Keep the default, {DEFAULT}**: it is not shown to choose better."
+        return (
+            f"**Keep the default strategy, {DEFAULT}**: the criterion that was tested is not shown "
+            "to choose better."
+        )
     if primary["mean_regret"] < default["mean_regret"]:
-        return f"**Choose by it**: it costs less than the default, {DEFAULT}."
-    return f"**Keep the default, {DEFAULT}**, which costs no more."
+        return (
+            f"**Choose by {criterion_name(PRIMARY)}**: it costs less than the default strategy, "
+            f"{DEFAULT}."
+        )
+    return f"**Keep the default strategy, {DEFAULT}**: choosing costs no less."
 
 
 def _explored(others: pd.DataFrame) -> list[str]:

@@ -112,21 +112,21 @@ def averaged(readout: Readout, data: Data, metric: str) -> pd.DataFrame:
 
 
 def answer(readout: Readout) -> Table:
-    """How far each method ranges over strategies, and whether the claim holds."""
-    verdicts = {
-        (one.data, one.other): one.verdict for one in readout.verdicts if one.metric == PAGE_TARGET
-    }
-    others = ordered(other for _, other in verdicts)
+    """How far each method ranges over strategies, and whether the claim holds, by metric."""
+    verdicts = {(one.data, one.metric, one.other): one.verdict for one in readout.verdicts}
+    others = ordered(other for _, _, other in verdicts)
+    asked = [(m, o) for m in SHOWN for o in others if any(key[1:] == (m, o) for key in verdicts)]
     tables = {data: averaged(readout, data, PAGE_TARGET) for data in data_of(readout)}
     ranges = {data: one.set_index("method")["range"].dropna() for data, one in tables.items()}
     methods = ordered(m for one in ranges.values() for m in one.index if m not in readout.hardly)
     rows = [
         [name_of(data), *(or_dash(ranges[data].get(name), "{:.3f}".format) for name in methods)]
-        + [verdicts.get((data, other), "–") for other in others]
+        + [verdicts.get((data, *one), "–") for one in asked]
         for data in ranges
         if len(ranges[data])
     ]
-    return Table(["data", *methods, *(f"the claim, against {other}" for other in others)], rows)
+    heads = [f"claim in {SHORT[metric]}, against {other}" for metric, other in asked]
+    return Table(["data", *methods, *heads], rows)
 
 
 def without_one(readout: Readout, *, decisive: bool = False) -> Table:
@@ -152,12 +152,12 @@ def without_one(readout: Readout, *, decisive: bool = False) -> Table:
         sd, span = sds[about], spans[about]
         rows.append(
             [
-                *(name_of((dataset, category)), without, f"daf − {other}", _delta(sd)),
+                *(name_of((dataset, category)), without, other, _delta(sd)),
                 *(f"{one[side]:.3f}" for one in (sd, span) for side in ("value", "other_value")),
             ]
         )
     heads = [f"{name}, {whose}" for name in ("sd", "range") for whose in ("daf", "the other")]
-    return Table(["data", "without", "difference", "of sd", *heads], rows)
+    return Table(["data", "left out", "against", "difference of sd", *heads], rows)
 
 
 def _by_comparison(table: pd.DataFrame, statistic: str) -> dict[tuple[str, ...], dict[Any, Any]]:

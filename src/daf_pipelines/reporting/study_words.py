@@ -26,15 +26,17 @@ CLAIM = (
     "not."
 )
 BESIDE = (
-    "Here daf is set beside the same network without the discrepancy, neither as the decoder's cue "
-    "nor in the score (daf_without_cue; the study ablations takes the two apart), and beside DRAEM "
-    "(draem)."
+    "The methods: daf; daf_without_cue, the same network without the discrepancy, neither as the "
+    "decoder's cue nor in the score (the study ablations takes the two apart); teacher_student, "
+    "the discrepancy alone, without a decoder; draem, the networks of DRAEM (as a strategy, draem "
+    "is its outliers). What of them a study has is set beside daf."
 )
 EACH = "within each seed, then averaged over seeds"
 CAPTIONS = {
     "answer": (
         f"Range of {SHORT[PAGE_TARGET]} over the strategies, {EACH} (the smaller, the less a "
-        "method depends on them), and the verdict on the claim by the rules below."
+        "method depends on them), and verdicts on the claim, which are about standard deviations "
+        "(rules: under the details). –: no masks, or no test."
     ),
     "without_one": (
         f"Without one strategy: the standard deviation (sd) of {SHORT[PAGE_TARGET]} over those "
@@ -43,7 +45,9 @@ CAPTIONS = {
     ),
     "decisive": (
         "May a verdict be the work of a single strategy? The same without the one whose absence "
-        "changes the difference most; explored, and no verdict."
+        f"changes the difference of standard deviations (sd) of {SHORT[PAGE_TARGET]} most. Where "
+        f"both ranges are then below {SENSITIVE}, nothing is left to explain. Explored, and no "
+        "verdict."
     ),
     "overview": (
         f"Each method over the strategies: mean, worst case, standard deviation and range, {EACH}. "
@@ -71,7 +75,10 @@ CAPTIONS = {
         "What each way to choose daf's strategy costs of {}, over pairs of category and seed. Rank "
         "correlation: over those pairs where the criterion tells strategies apart."
     ),
-    "regrets_by_data": "What a choice costs of {}, the mean over seeds:",
+    "regrets_by_data": (
+        "What a choice costs of {}, that is, what the best strategy for the test images (the "
+        "oracle's) has more, the mean over seeds:"
+    ),
     "choices": f"What {criterion_name(PRIMARY)} chooses:",
     "without_defects": (
         "What each criterion chooses, of image AUROC on held-out normals and their outliers:"

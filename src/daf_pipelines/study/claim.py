@@ -151,7 +151,7 @@ def sensitivity(robustness: pd.DataFrame, comparisons: pd.DataFrame, metric: str
     told = [
         f"{PROPOSED} itself ranges over "
         + ", ".join(f"{value:.3f} ({name})" for name, value in ranges.items())
-        + f": it is sensitive on {', '.join(where) or 'none of them'}."
+        + f": it is sensitive ({SENSITIVE} or more) on {', '.join(where) or 'none of them'}."
     ]
     spreads = comparisons[comparisons["metric"].eq(metric) & comparisons["statistic"].eq("sd")]
     is_less = spreads["delta"].gt(0) & spreads["p_holm"].lt(SIGNIFICANT)
@@ -193,9 +193,9 @@ def _over_trainings(tests: pd.DataFrame, metric: str, other: str) -> str:
         return f"daf and {other} have no two strategies in common."
     (row,) = rows.to_dict(orient="records")
     told = (
-        f"Over trainings, DAF's spread is the smaller one in {row['lower']} of {row['units']} "
-        f"pairs of category and seed ({p_text(row['p_sign'])} by signs); the mean difference is "
-        f"{signed(row['mean_difference'])}"
+        f"Over trainings, DAF's sd is the smaller one in {row['lower']} of {row['units']} "
+        f"pairs of category and seed ({p_text(row['p_sign'])} by signs); the mean difference of sd "
+        f"is {signed(row['mean_difference'])}"
     )
     least = least_p(row["units"], len(family))
     if row["p_holm"] >= SIGNIFICANT and least >= SIGNIFICANT:
