@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from daf_pipelines.errors import StaleArtifactError
 from daf_pipelines.methods import DAF_METHOD, method_of, strategy_of
 from daf_pipelines.metrics import image_auroc
 from daf_pipelines.metrics.decisions import ORACLE, find_regions, image_decisions, pixel_decisions
@@ -228,6 +229,11 @@ def report(
 ) -> str:
     """The report, a web page."""
     facts = detector.metadata
+    if "outliers" not in facts:
+        raise StaleArtifactError(
+            "The detector is from an earlier version, and does not tell what its thresholds were "
+            "set on. Run kedro run --pipelines evaluation."
+        )
     identity = facts["identity"]
     dataset, is_daf = identity["dataset"], method_of(identity) == DAF_METHOD
     parameters = experiment_parameters(

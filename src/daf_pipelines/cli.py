@@ -21,6 +21,7 @@ from daf_pipelines.errors import DAFError, explain_files
 from daf_pipelines.sources.base import require_known
 
 AT_ONCE = "Stopped at once. The same command goes on from the last checkpoint, if any."
+ELSEWHERE = "; or use another folder, for all that is made with --params data_dir=FOLDER"
 # They tell of an error beside the message or the traceback that the command ends with.
 LOUD_LOGGERS = ("kedro.pipeline.node", "kedro.runner.sequential_runner")
 
@@ -41,7 +42,7 @@ def _explain(error: Exception) -> str | None:
     while cause is not None:  # Kedro wraps what datasets raise.
         if isinstance(cause, DAFError | MissingConfigException):
             return str(cause)
-        if isinstance(cause, OSError) and (told := explain_files(cause)):
+        if isinstance(cause, OSError) and (told := explain_files(cause, ELSEWHERE)):
             return told
         if isinstance(cause, YAMLError):
             return f"The configuration is not valid YAML: {cause}"

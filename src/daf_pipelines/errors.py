@@ -57,8 +57,13 @@ class MetricUndefinedError(DAFError):
     """A metric has no value on this data; the message is the reason."""
 
 
-def explain_files(error: OSError) -> str | None:
-    """What the operating system refused, and what to do; None where the user can do nothing."""
+def explain_files(error: OSError, otherwise: str = "") -> str | None:
+    """What the operating system refused, and what to do; None where the user can do nothing.
+
+    Args:
+        error: Of a file or folder.
+        otherwise: What else can be done where one may not be used.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return (
             f"{error.strerror}: {error.filename or error}. Free space; then the same command goes "
@@ -67,7 +72,7 @@ def explain_files(error: OSError) -> str | None:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR) and error.filename:
         return (
             f"{error.strerror}: {error.filename}. Make it readable, and writable where files are "
-            "made; or use another folder, for all that is made with --params data_dir=FOLDER."
+            f"made{otherwise}."
         )
     return None
 

@@ -30,6 +30,7 @@ def test_files_that_cannot_be_written(number: int, monkeypatch: pytest.MonkeyPat
     result = CliRunner().invoke(command.main, ["list", "x"])
     assert result.exit_code == 1
     assert result.output.startswith(f"Error: {os.strerror(number)}: data/study/x.lock. ")
+    assert "--params" not in result.output
 
 
 def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

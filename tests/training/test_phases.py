@@ -188,8 +188,9 @@ class TestTrainDecoder:
         histories, asked = [], []
         for cue in ("discrepancy", "none"):
             model = initialise(model_params(decoder={"width": 16, "cue": cue}), normals, 0)
-            teach = model.teach
-            monkeypatch.setattr(model, "teach", lambda x, t=teach: asked.append(len(x)) or t(x))
+            teach = model.teacher_features
+            counted = lambda x, t=teach: asked.append(len(x)) or t(x)  # noqa: E731
+            monkeypatch.setattr(model, "teacher_features", counted)
             params = decoder_params(length=1, train_student=True, teacher_sees="outlier")
             data = training_data(fingerprint=cue)
             histories.append(train_decoder(model, data, params).history)
@@ -407,7 +408,7 @@ class TestMemory:
             raise torch.OutOfMemoryError
 
         model = initialise(model_params(), normals, 0)
-        monkeypatch.setattr(type(model), "study", full)
+        monkeypatch.setattr(type(model), "student_features", full)
         with pytest.raises(TrainingMemoryError, match=r"no details\. Lower the phase's batch_size"):
             train_student(model, training_data(), student_params())
 
@@ -419,7 +420,7 @@ class TestMemory:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nMore")
 
         model = initialise(model_params(), normals, 0)
-        monkeypatch.setattr(type(model), "study", full)
+        monkeypatch.setattr(type(model), "student_features", full)
         for train, params in ((train_student, student_params), (train_decoder, decoder_params)):
             with pytest.raises(TrainingMemoryError) as caught:
                 train(model, training_data(), params(precision=precision))

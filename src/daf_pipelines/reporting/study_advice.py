@@ -43,7 +43,7 @@ def advice(summary: pd.DataFrame, method: str, target: str) -> str:
         )
     is_primary = criteria["criterion"].eq(PRIMARY)
     primary = criteria[is_primary].to_dict(orient="records")
-    told = [_beside_default(row, default[0]) for row in primary if default]
+    told = [_beside_default(row, default[0], random["mean_regret"]) for row in primary if default]
     told.append(f"On average over {random['units']} pairs of category and seed {', '.join(costs)}.")
     told += [_judged(row) for row in primary]
     if not primary:
@@ -76,8 +76,10 @@ def _judged(primary: Mapping[Any, Any]) -> str:
     return f"{told}; it is not shown to work: the gain over chance may be chance ({tested})."
 
 
-def _beside_default(primary: Mapping[Any, Any], default: Mapping[Any, Any]) -> str:
+def _beside_default(primary: Mapping[Any, Any], default: Mapping[Any, Any], chance: float) -> str:
     works = primary["p_holm"] < SIGNIFICANT and primary["gain"] > 0
+    if not works and default["mean_regret"] >= chance:
+        return "**Nothing speaks for any strategy**: neither criterion nor default does well."
     if not works:
         return (
             f"**Keep the default strategy, {DEFAULT}**: the criterion that was tested is not shown "
@@ -86,7 +88,7 @@ def _beside_default(primary: Mapping[Any, Any], default: Mapping[Any, Any]) -> s
     if primary["mean_regret"] < default["mean_regret"]:
         return (
             f"**Choose by {criterion_name(PRIMARY)}**: it costs less than the default strategy, "
-            f"{DEFAULT}."
+            f"{DEFAULT} (on average; this is not tested)."
         )
     return f"**Keep the default strategy, {DEFAULT}**: choosing costs no less."
 

@@ -43,7 +43,7 @@ def study_markdown(readout: Readout, command: str, read_out: str, *, has_picture
         *_notes(readout),
         *_claim(readout),
         *_recommendation(readout),
-        *("## In one table", CAPTIONS["overview"], _table(study_tables.overview(readout))),
+        *_overview(readout),
         *("## Strategies x methods", "![strategies x methods](study_heatmap.png)"),
         "![each method over the strategies](study_slopes.png)",
         *_pictures(has_pictures),
@@ -80,6 +80,12 @@ def _claim(readout: Readout) -> Iterator[str]:
     yield from _paragraphs(warnings(readout))
 
 
+def _overview(readout: Readout) -> Iterator[str]:
+    table = study_tables.overview(readout)
+    if table.rows:
+        yield from ("## In one table", CAPTIONS["overview"], _table(table))
+
+
 def _recommendation(readout: Readout) -> Iterator[str]:
     yield "## Which strategy, without any defect?"
     yield from which_strategy(readout)
@@ -101,8 +107,11 @@ def _details(readout: Readout) -> Iterator[str]:
             yield _table(matrix_table(readout, data, metric))
             yield _table(study_tables.robustness(readout, data, metric))
             yield _table(study_tables.comparisons(readout, data, metric))
-    yield from ("### Over trainings", CAPTIONS["seed_tests"])
-    yield _table(study_tables.seed_tests(readout))
+    yield "### Over trainings"
+    tests = study_tables.seed_tests(readout)
+    yield CAPTIONS["seed_tests"] if tests.rows else "Nothing to compare yet."
+    if tests.rows:
+        yield _table(tests)
     yield "### Stability of ranks"
     ranks = study_tables.rank_stability(readout)
     yield CAPTIONS["ranks"] if ranks.rows else "Needs two seeds, or two methods on two strategies."

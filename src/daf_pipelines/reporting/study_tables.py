@@ -10,7 +10,7 @@ import pandas as pd
 from daf_pipelines.reporting.evaluation import SHORT
 from daf_pipelines.reporting.study_advice import DEFAULT, criterion_name
 from daf_pipelines.reporting.words import or_dash
-from daf_pipelines.study.claim import SIGNIFICANT, p_text, signed
+from daf_pipelines.study.claim import SIGNIFICANT, decide, p_text, signed
 from daf_pipelines.study.readout import Readout
 from daf_pipelines.study.recommendation import ALWAYS, PRIMARY, RANDOM
 from daf_pipelines.study.results import Cell, Data, name_of, ordered
@@ -130,39 +130,47 @@ def answer(readout: Readout) -> Table:
 
 
 def without_one(readout: Readout, *, decisive: bool = False) -> Table:
-    """The comparison of spreads without one strategy at a time.
+    """The comparison of spreads without one strategy at a time, and what the verdict were then.
 
     Args:
         readout: Of a study.
-        decisive: Only without the one whose absence changes a difference of sd most.
+        decisive: Of each comparison the one strategy only without which the verdict is another; of
+            several, or none, that whose absence changes the difference of sd most.
     """
-    sds, spans = (_by_comparison(readout.without_one, name) for name in ("sd", "range"))
-    whole = _by_comparison(readout.comparisons, "sd")
-
-    def change(about: tuple[str, ...]) -> float:
-        return float(abs(sds[about]["delta"] - whole[about[:3]]["delta"]))
-
-    shown = list(sds)
-    if decisive:
-        compared = dict.fromkeys(about[:3] for about in sds)
-        shown = [max((about for about in sds if about[:3] == of), key=change) for of in compared]
     rows = []
-    for about in shown:
-        dataset, category, other, without = about
-        sd, span = sds[about], spans[about]
-        rows.append(
-            [
-                *(name_of((dataset, category)), without, other, _delta(sd)),
-                *(f"{one[side]:.3f}" for one in (sd, span) for side in ("value", "other_value")),
-            ]
-        )
+    for metric in SHOWN:
+        sds, spans = (_by_comparison(readout.without_one, metric, s) for s in ("sd", "range"))
+        whole = _by_comparison(readout.comparisons, metric, "sd")
+        verdicts: dict[tuple[str, ...], str] = {
+            (*one.data, one.other): one.verdict for one in readout.verdicts if one.metric == metric
+        }
+        then = {
+            about: decide(sd | {"p_holm": sd["p_value"]}, spans[about])
+            for about, sd in sds.items()
+            if about[:3] in verdicts
+        }
+        shown = list(then)
+        if decisive:
+            change = {about: abs(sds[about]["delta"] - whole[about[:3]]["delta"]) for about in then}
+            rank = {about: (then[about] != verdicts[about[:3]], change[about]) for about in then}
+            compared = dict.fromkeys(about[:3] for about in then)
+            shown = [max((a for a in then if a[:3] == of), key=rank.__getitem__) for of in compared]
+        for about in shown:
+            dataset, category, other, left_out = about
+            pair = sds[about], spans[about]
+            numbers = [f"{one[side]:.3f}" for one in pair for side in ("value", "other_value")]
+            names = name_of((dataset, category)), SHORT[metric], other, verdicts[about[:3]]
+            rows.append([*names, left_out, then[about], _delta(sds[about]), *numbers])
     heads = [f"{name}, {whose}" for name in ("sd", "range") for whose in ("daf", "the other")]
-    return Table(["data", "left out", "against", "difference of sd", *heads], rows)
+    columns = ["data", "metric", "against", "the claim", "without", "the claim then"]
+    return Table([*columns, "difference of sd", *heads], rows)
 
 
-def _by_comparison(table: pd.DataFrame, statistic: str) -> dict[tuple[str, ...], dict[Any, Any]]:
+def _by_comparison(
+    table: pd.DataFrame, metric: str, statistic: str
+) -> dict[tuple[str, ...], dict[Any, Any]]:
     """The rows of a statistic by dataset, category, other method, and what they are without."""
-    rows = table[table["metric"].eq(PAGE_TARGET) & table["statistic"].eq(statistic)]
+    rows = table[table["metric"].eq(metric) & table["statistic"].eq(statistic)]
     keys = [name for name in ("dataset", "category", "other", "without") if name in table]
     return {tuple(row[name] for name in keys): row for row in rows.to_dict(orient="records")}
 

@@ -39,15 +39,14 @@ CAPTIONS = {
         "(rules: under the details). –: no masks, or no test."
     ),
     "without_one": (
-        f"Without one strategy: the standard deviation (sd) of {SHORT[PAGE_TARGET]} over those "
-        "that are left, daf's minus the other's with its 95 % interval, both, and both ranges. "
-        "Explored, and no verdict."
+        "Without one strategy: the standard deviation (sd) over those that are left, daf's minus "
+        "the other's with its 95 % interval, both, and both ranges. Explored: p-values are not "
+        "adjusted."
     ),
     "decisive": (
-        "May a verdict be the work of a single strategy? The same without the one whose absence "
-        f"changes the difference of standard deviations (sd) of {SHORT[PAGE_TARGET]} most. Where "
-        f"both ranges are then below {SENSITIVE}, nothing is left to explain. Explored, and no "
-        "verdict."
+        "Is a verdict the work of a single strategy? Without that one which changes it, or else "
+        "without that one which changes the difference of standard deviations (sd) most. Explored: "
+        "p-values are not adjusted."
     ),
     "overview": (
         f"Each method over the strategies: mean, worst case, standard deviation and range, {EACH}. "

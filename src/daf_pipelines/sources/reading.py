@@ -43,12 +43,13 @@ from daf_pipelines.sources.images import (
 from daf_pipelines.sources.similarity import perceptual_hash
 
 CHUNK = 32
+"""Images a file, and the most that a kill costs each thread."""
 CODE = code_hash(
     *(f"sources/{name}.py" for name in ("reading", "decoding", "images", "labelme", "similarity"))
 )
 """That decides what is read: chunks of another one are not resumed from."""
-WRITTEN_WITHIN = 3600  # seconds: an older part of a file is that of a killed process
-"""Images a file, and the most that a kill costs each thread."""
+WRITTEN_WITHIN = 3600
+"""Seconds: an older part of a file is that of a killed process."""
 
 THUMBNAIL, CACHED_CHUNKS = 128, 32
 """Side of the images that are compared with each other, and how many chunks of them are kept."""

@@ -8,7 +8,7 @@ the dataset in an experiment of its own, and a comparison of runs is in one of i
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,7 @@ class TrackingHooks:
         from daf_pipelines.errors import ParameterError
         from daf_pipelines.tracking.outbox import FAILURES
 
+        run = None
         try:
             run = open_run()
             for name in sorted(names):
@@ -243,6 +244,9 @@ class TrackingHooks:
             run.close("FINISHED")
         except (ParameterError, *FAILURES) as error:
             LOG.warning("MLflow has not recorded %s, which lies in its files: %s", what, error)
+            if run is not None:
+                with suppress(ParameterError, *FAILURES):
+                    run.close("FAILED")
 
     def _log_earlier_outputs(self, node: Node, method: str) -> None:
         """Copy into the run what earlier nodes have left on disk."""
