@@ -79,8 +79,7 @@ class Evaluation:
 def read_image_scores(file: Path) -> pd.DataFrame:
     """``image_scores.csv``; names are texts, also "07" and "NA", and NaN where there is none."""
     texts = dict.fromkeys(("path", "defect_type", "group"), str)
-    table = pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=[""])
-    return table.astype(dict.fromkeys(texts.keys() & table.columns, object))
+    return pd.read_csv(file, dtype=texts, keep_default_na=False, na_values=[""])
 
 
 def reason_of(metrics: Mapping[str, Any], name: str, otherwise: str | None = None) -> str:
