@@ -36,7 +36,6 @@ from daf_pipelines.sources.image_set import ImageSet, check_dataset
 from daf_pipelines.sources.images import contents
 from daf_pipelines.training.experiment import check_model
 
-OF_OUTLIERS = "synthesis", "validation_repeats", "validation_limit"
 REPRODUCE = "# with the parameters above as conf/local/parameters.yml"
 WITHOUT = {
     "false_positive_rate": "there are no normal test images",
@@ -59,7 +58,11 @@ def make_detector(
         "train_seconds": trained_model.train_seconds,
         "peak_rss_mib": trained_model.peak_rss_mib,
         "threshold": threshold.model_dump(mode="json"),
-        "outliers": {name: synthetic_validation.dataset[name] for name in OF_OUTLIERS},
+        "outliers": {
+            name: value
+            for name, value in synthetic_validation.dataset.items()
+            if name not in calibration_images.dataset
+        },
     }
     dataset = trained_model.identity["dataset"]
     detector = Detector(
