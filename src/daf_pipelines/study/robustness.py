@@ -197,14 +197,22 @@ class Measured:
         Returns:
             By statistic, (1 + B,), or (1,) where not all cells have resamples of the metric.
         """
-        values = [self.with_resamples(cell, metric) for cell in cells.values()]
-        shortest = min(map(len, values))
-        return over_strategies(np.array([one[:shortest] for one in values]))
+        return over_strategies(self.with_resamples(cells.values(), metric))
 
-    def with_resamples(self, cell: Cell, metric: str) -> Floats:
-        """The value first, then that of each resample: (1 + B,), or (1,) where there are none."""
-        drawn = self.resampled(cell, metric)
-        return np.concatenate([[cell.metric(metric)], () if drawn is None else drawn])
+    def with_resamples(self, cells: Iterable[Cell], metric: str) -> Floats:
+        """The metric of N cells: the value first, then that of each resample if all have some.
+
+        Returns:
+            Shape (N, 1 + B), or (N, 1).
+        """
+        drawn = ((cell, self.resampled(cell, metric)) for cell in cells)
+        return aligned([np.r_[cell.metric(metric), () if d is None else d] for cell, d in drawn])
+
+
+def aligned(values: Sequence[Floats]) -> Floats:
+    """Values with their resamples, (N, 1 + B): of the values alone, if not all have resamples."""
+    shortest = min(map(len, values))
+    return np.array([one[:shortest] for one in values])
 
 
 def robustness_table(measured: Measured) -> pd.DataFrame:
@@ -252,20 +260,15 @@ def _summaries(
         | {"worst_strategy": _worst({seed: by_seed[seed]}, metric)}
         for seed, statistics in found.items()
     ]
-    average = {name: _over_seeds([one[name] for one in found.values()]) for name in STATISTICS}
+    average = {
+        name: aligned([one[name] for one in found.values()]).mean(axis=0) for name in STATISTICS
+    }
     rows.append(
         {"seed": pd.NA, "seeds": len(by_seed), "strategies": max(counts.values())}
         | _with_intervals(average)
         | {"worst_strategy": _worst(by_seed, metric), "seed_sd": _seed_sd(by_seed, metric)}
     )
     return rows
-
-
-def _over_seeds(values: Sequence[Floats]) -> Floats:
-    """The mean over seeds: of the value alone, if not all have resamples."""
-    shortest = min(map(len, values))
-    mean: Floats = np.mean([one[:shortest] for one in values], axis=0)
-    return mean
 
 
 def _with_intervals(statistics: Mapping[str, Floats]) -> dict[str, float]:
@@ -396,7 +399,7 @@ def _compared(measured: Measured, by_seed: Pairs, metric: str) -> list[dict[str,
     pairs = sum(len(pair[0]) for pair in by_seed.values())
     rows = []
     for name in STATISTICS:
-        a, b = (_over_seeds([one[name] for one in side]) for side in (ours, theirs))
+        a, b = (aligned([one[name] for one in side]).mean(axis=0) for side in (ours, theirs))
         rows.append(
             {"statistic": name, "seeds": len(by_seed), "pairs": pairs}
             | {"value": a[0], "other_value": b[0], "delta": a[0] - b[0]}

@@ -210,9 +210,8 @@ def _seeds_by_strategies(measured: Measured, data: Data, method: str, metric: st
 def _stacked(measured: Measured, cells: Sequence[Sequence[Cell]], metric: str) -> Floats:
     if not cells:
         return np.empty((0, 0, 0))
-    values = [[measured.with_resamples(cell, metric) for cell in row] for row in cells]
-    shortest = min(len(one) for row in values for one in row)
-    return np.moveaxis(np.array([[one[:shortest] for one in row] for row in values]), -1, 0)
+    values = measured.with_resamples((cell for row in cells for cell in row), metric)
+    return values.T.reshape(-1, len(cells), len(cells[0]))
 
 
 def _strategies_by_methods(measured: Measured, data: Data, seed: int, metric: str) -> Floats:
